@@ -1,0 +1,18 @@
+"""All benchmarks, one after the other: `python -m benchmarks [NAME ...]`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+NAMES = ("node_stage", "run_cost", "startup")
+
+
+def main(names: list[str]) -> None:
+    for name in names or NAMES:
+        print(f"\n== {name}", flush=True)
+        importlib.import_module(f"benchmarks.{name}").main()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

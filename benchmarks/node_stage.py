@@ -1,0 +1,78 @@
+"""Frames -> scores: GPU-ticks a second of one core, beside the same rules in plain Python.
+
+A GPU-tick is one GPU at one second with 20 fields; decoding is included.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from benchmarks.baseline import PythonFleet
+from benchmarks.fleets import GPUS, TICKS, fleet
+from pipeline.policies import load
+from processors.node import NodeTask
+from schemas import frames
+from schemas.log import Record
+
+ROUNDS = 5  # the best of them counts: what the code costs, not what else the machine does
+
+
+def best_ns(run: Callable[[], object], gpu_ticks: int) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        start = time.process_time_ns()
+        run()
+        times.append(time.process_time_ns() - start)
+    return min(times) / gpu_ticks
+
+
+def stage_ns(log: Sequence[Record], nodes: int) -> float:
+    warm = nodes * 3
+    measured = log[warm:]
+
+    def run() -> None:
+        task = tasks.pop()
+        for start in range(0, len(measured), nodes):
+            task.step(measured[start : start + nodes])
+
+    tasks = [NodeTask() for _ in range(ROUNDS)]
+    for task in tasks:
+        task.step(log[:warm])
+    return best_ns(run, len(measured) * GPUS * TICKS)
+
+
+def decode_ns(log: Sequence[Record]) -> float:
+    """What merely reading the frames with the wire types costs."""
+
+    def run() -> None:
+        for record in log:
+            frames.decode(record.value)
+
+    return best_ns(run, len(log) * GPUS * TICKS)
+
+
+def baseline_ns(log: Sequence[Record]) -> float:
+    python = PythonFleet(load("default"))
+    for record in log[:25]:
+        python.frame(record.value)
+    start = time.process_time_ns()
+    for record in log[25:]:
+        python.frame(record.value)
+    return (time.process_time_ns() - start) / ((len(log) - 25) * GPUS * TICKS)
+
+
+def main() -> None:
+    python = baseline_ns(fleet(25, 60, moving=False))
+    print(f"{'node stage, one core':44}{'M GPU-ticks/s':>15}{'ns/GPU-tick':>13}{'x plain Python':>16}")
+    print(f"{'plain Python, one GPU at a time':44}{1e3 / python:15.3f}{python:13.0f}{1.0:16.1f}")
+    for rows, seconds in ((200, 200), (1000, 100), (6000, 50)):
+        for moving in (False, True):
+            nodes = rows // GPUS
+            ns = stage_ns(fleet(nodes, seconds, moving=moving), nodes)
+            what = f"waves of {rows} GPUs, " + ("five counters move" if moving else "quiet")
+            print(f"{what:44}{1e3 / ns:15.3f}{ns:13.0f}{python / ns:16.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Wiring: configuration, topology, the runner and its logs, replay, command line."""

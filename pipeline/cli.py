@@ -1,0 +1,117 @@
+"""The command line. A command's module is loaded only when it is named: `--help` needs no numpy, no rich."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from pipeline.errors import UsageProblem, most_similar
+
+COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.commands.NAME exports `command`
+    "run": "Judge a fleet continuously: sources to decisions.",
+    "scan": "Judge once from kernel logs and exporter pages.",
+    "xid": "Find Xids in kernel logs; explain Xid codes.",
+    "policy": "Show a policy's effective values; check a file.",
+    "simulate": "Write a recording of a simulated fleet.",
+    "replay": "Run the stages over a recording.",
+}
+
+HELP = """GPU Vitals judges the health of GPU fleets from their telemetry and kernel logs.
+
+\b
+    $ gpu-vitals run                          a simulated fleet with faults, live
+    $ gpu-vitals run --source kmsg --source exporter:http://localhost:9400/metrics
+    $ gpu-vitals scan --kernel-log /var/log/kern.log
+    $ gpu-vitals xid explain 48
+
+All of it observes; nothing is reset, drained or restarted.
+"""
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+EXIT_READER_GONE = 141  # as the shell reports SIGPIPE: neither "all healthy" nor "something is not"
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are invoked, listed without that."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"pipeline.commands.{name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            similar = most_similar(name, COMMANDS)
+            raise UsageProblem(
+                f"no such command: {name}",
+                f"a command with a similar name exists: `{similar}`"
+                if similar
+                else f"the commands are {', '.join(COMMANDS)}",
+            )
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:  # who read our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_READER_GONE
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gpu-vitals", prog_name="gpu-vitals", message="%(prog)s %(version)s")
+def cli() -> None:
+    pass
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit: a command's own code, 2 on a problem of usage or input, 130 on ^C."""
+    try:
+        result = cli.main(args, prog_name="gpu-vitals", standalone_mode=False)
+    except UsageProblem as problem:
+        fail(problem)
+    except click.exceptions.NoArgsIsHelpError as page:
+        page.show()
+        sys.exit(EXIT_USAGE)
+    except click.ClickException as problem:
+        fail(in_our_words(problem))
+    except click.Abort:
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def fail(problem: UsageProblem) -> NoReturn:
+    print(f"error: {problem}", file=sys.stderr)
+    sys.exit(EXIT_USAGE)
+
+
+def in_our_words(problem: click.ClickException) -> UsageProblem:
+    """Click's complaint in the form all our errors have."""
+    if isinstance(problem, click.NoSuchOption):
+        text = f"no such option: {problem.option_name}"
+        if problem.possibilities:
+            similar = most_similar(problem.option_name, problem.possibilities) or problem.possibilities[0]
+            return UsageProblem(text, f"an option with a similar name exists: `{similar}`")
+    else:
+        text = problem.format_message().rstrip(".").replace("\n", " ")
+        text = text[:1].lower() + text[1:]
+    path = problem.ctx.command_path if isinstance(problem, click.UsageError) and problem.ctx else "gpu-vitals"
+    return UsageProblem(text, f"`{path} --help` lists what it takes")

@@ -1,0 +1,168 @@
+"""One run on one machine: opens the log, chooses what to show, listens, and lets go of all of it at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipeline import policy_errors
+from pipeline.app import App, cancel
+from pipeline.errors import UsageProblem
+from pipeline.log import Unavailable
+from pipeline.plan import Plan, plan
+from pipeline.recorder import Recorder
+from pipeline.settings import Settings, parse_address
+from pipeline.sqlite_log import DataDirectoryError, SqliteLog
+from processors.policy import to_change
+from sinks.console import ConsoleSink, Facts
+from sinks.http import HttpServer, Pages
+from sinks.metrics import CONTENT_TYPE, MetricsSink, StageStats
+from sinks.sink import Sink
+from sinks.stream import DecisionStream
+
+NOTES = 2  # warnings that the live view shows
+
+
+def run(settings: Settings, live_view: bool) -> None:
+    """Raises UsageProblem for what a user can mend, BrokenPipeError when nobody reads the decisions."""
+    planned = plan(settings)
+    with ExitStack() as stack:
+        warnings = stack.enter_context(_warnings(live_view))
+        directory = planned.data_dir or Path(stack.enter_context(TemporaryDirectory(prefix="gpu-vitals-")))
+        try:
+            log = SqliteLog(directory)
+        except DataDirectoryError as error:
+            raise UsageProblem(str(error)) from None
+        try:
+            asyncio.run(_Run(settings, planned, log, warnings, live_view).run())
+        except Unavailable as error:
+            raise UsageProblem(f"{directory}: {error}") from None
+
+
+class _Run:
+    """Ties an app to what shows it."""
+
+    def __init__(
+        self, settings: Settings, planned: Plan, log: SqliteLog, warnings: deque[str], live_view: bool
+    ) -> None:
+        self._settings = settings
+        self._planned = planned
+        self._log = log
+        self._warnings = warnings
+        self._started = time.monotonic()
+        self._policy = policy_errors.load(settings.policy)
+        self._console = ConsoleSink(self._facts) if live_view else None
+        self._metrics = MetricsSink(self._stage_stats) if settings.listen else None
+        sinks: list[Sink] = [self._console or DecisionStream(sys.stdout.buffer)]
+        if self._metrics:
+            sinks.append(self._metrics)
+        self._app = App(
+            log,
+            planned.sources,
+            to_change(self._policy, 0),
+            sinks,
+            recorder=Recorder(Path(settings.record), log) if settings.record else None,
+            node=settings.node,
+            cluster=settings.cluster,
+        )
+
+    async def run(self) -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            """At the first signal in order; at the next one at once."""
+            stop.set()
+            loop.remove_signal_handler(signal.SIGINT)
+            loop.remove_signal_handler(signal.SIGTERM)
+
+        loop.add_signal_handler(signal.SIGINT, end)
+        loop.add_signal_handler(signal.SIGTERM, end)
+        server = self._listen()
+        if not self._console:
+            logging.getLogger(__name__).info("%s", self._opening(server))
+        view = asyncio.create_task(self._console.show()) if self._console else None
+        try:
+            await self._app.run(stop, self._settings.for_s)
+        finally:
+            if server:
+                server.close()
+            if view:
+                await cancel(view)
+            await self._log.close()
+
+    def _listen(self) -> HttpServer | None:
+        if not self._settings.listen or not self._metrics:
+            return None
+        host, port = parse_address(self._settings.listen)
+        metrics = self._metrics
+        pages = Pages(lambda: (metrics.page(), CONTENT_TYPE), self._app.problems, self._app.waiting)
+        try:
+            server = HttpServer(host, port, pages)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise UsageProblem(f"cannot listen on {self._settings.listen}: {why}", "name another port") from None
+        server.start()
+        return server
+
+    def _opening(self, server: HttpServer | None) -> str:
+        where = f"; http://{server.host}:{server.port}/metrics" if server else ""
+        return f"{self._planned.what}; policy {self._policy.id}; observing only{where}"
+
+    def _facts(self) -> Facts:
+        problems = {**self._app.problems(), **self._app.waiting()}
+        trouble = [f"{what}: {why}" for what, why in problems.items() if why != "has not answered yet"]
+        return Facts(
+            what=self._planned.what,
+            policy=self._policy.id,
+            running_s=time.monotonic() - self._started,
+            event_ms=self._app.stages[0].stats.stream_ms,
+            notes=trouble[:NOTES] or list(self._warnings)[-NOTES:],
+        )
+
+    def _stage_stats(self) -> Iterable[StageStats]:
+        for each in self._app.stages:
+            stats = each.stats
+            yield StageStats(each.stage.name, stats.records, stats.outputs, stats.commits, stats.restores, each.lag)
+
+
+@contextmanager
+def _warnings(live_view: bool) -> Iterator[deque[str]]:
+    """What the pipeline logs: to standard error; under a live view, which it would tear, at the end."""
+    kept: deque[str] = deque(maxlen=100)
+    handler = _Kept(kept) if live_view else logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Line())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    level = root.level
+    root.setLevel(logging.INFO)
+    try:
+        yield kept
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        for line in kept:
+            print(line, file=sys.stderr)
+
+
+class _Line(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        return level + super().format(record)
+
+
+class _Kept(logging.Handler):
+    def __init__(self, kept: deque[str]) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._kept.append(self.format(record))

@@ -1,0 +1,1 @@
+"""What is made from the code and committed: JSON Schemas, reference pages, examples. `pipeline.generate` writes it."""

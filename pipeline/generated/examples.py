@@ -1,0 +1,87 @@
+"""Examples and diagrams inside hand-written pages: what stands behind a mark is made, not typed.
+
+- `<!-- run -->`: the fence of kind `console` in the next line gets the output of its `$ ` lines;
+- `<!-- stages -->`: the fence of kind `mermaid` in the next line becomes the diagram of the stages.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.generated.markdown import fence
+from pipeline.topology import STAGES, Stage
+from schemas.topics import TOPICS
+
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md")
+TIMEOUT_S = 120
+
+_RUN = re.compile(r"(?<=<!-- run -->\n)```console\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
+_STAGES = re.compile(r"(?<=<!-- stages -->\n)```mermaid\n.*?^```$", re.DOTALL | re.MULTILINE)
+
+
+def files(root: Path) -> Iterator[tuple[str, str]]:
+    """(path, text as it shall be) of every page that may hold marks."""
+    for pattern in PAGES:
+        for path in sorted(root.glob(pattern)):
+            yield path.relative_to(root).as_posix(), fill(path.read_text("utf-8"), root)
+
+
+def fill(text: str, root: Path) -> str:
+    """`text` with everything behind a mark made anew."""
+    text = _STAGES.sub(lambda _: fence("mermaid", stage_diagram()), text)
+    return _RUN.sub(lambda match: fence("console", session(match["body"], root)), text)
+
+
+def session(body: str, root: Path) -> str:
+    """The commands of `body` (lines that begin with `$ `), each followed by what it prints in `root`."""
+    commands = [line.removeprefix("$ ") for line in body.splitlines() if line.startswith("$ ")]
+    return "\n".join(f"$ {command}\n{run(command, root)}".rstrip() for command in commands)
+
+
+def run(command: str, root: Path) -> str:
+    """What a shell shows: both outputs; and the exit status where it is not 0. UTC, plain, 100 columns wide."""
+    beside = Path(sys.executable).parent
+    environment = {
+        "PATH": f"{beside}:{os.environ.get('PATH', os.defpath)}",
+        "TZ": "UTC",
+        "COLUMNS": "100",
+        "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
+        "PYTHONPATH": str(root),
+        "PYTHONUTF8": "1",
+    }
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=root,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    shown = "\n".join(line.rstrip() for line in done.stdout.decode().rstrip().splitlines())
+    return f"{shown}\n[exit status {done.returncode}]".lstrip() if done.returncode else shown
+
+
+def stage_diagram(stages: Sequence[Stage] = STAGES) -> str:
+    """Stages (boxes) and topics (rounded), as a Mermaid flow chart."""
+    inputs = {stage.input for stage in stages}
+    written = [topic for stage in stages for topic in stage.outputs]
+    lines = ["flowchart LR"]
+    lines += [f"    {_id(name)}([{name}])" for name in TOPICS if name in inputs or name in written]
+    lines += [f"    sources --> {_id(name)}" for name in sorted(inputs) if name not in written]
+    for stage in stages:
+        lines.append(f"    {_id(stage.input)} --> stage_{stage.name}[{stage.name} stage]")
+        lines += [f"    stage_{stage.name} --> {_id(topic)}" for topic in stage.outputs]
+    lines += [f"    {_id(topic)} --> sinks" for topic in dict.fromkeys(written) if topic not in inputs]
+    return "\n".join(lines)
+
+
+def _id(topic: str) -> str:
+    return topic.replace("-", "_")

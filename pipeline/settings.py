@@ -1,0 +1,132 @@
+"""Configuration. Precedence, highest first: flags, environment (`GPU_VITALS_*`), file, defaults.
+
+    # gpu-vitals.toml                     environment
+    sources = ["kmsg", "exporter:page"]   GPU_VITALS_SOURCES="kmsg exporter:page"
+    policy = "spec"                       GPU_VITALS_POLICY=spec
+    data_dir = "/var/lib/gpu-vitals"      GPU_VITALS_DATA_DIR=/var/lib/gpu-vitals
+    for_s = 3600                          GPU_VITALS_FOR_S=1h
+    listen = "0.0.0.0:9108"               GPU_VITALS_LISTEN=0.0.0.0:9108
+
+The file is `--config FILE`, else `gpu-vitals.toml` in the working directory if there is one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline import toml_errors
+from pipeline.errors import UsageProblem, most_similar
+
+FILE = "gpu-vitals.toml"
+PREFIX = "GPU_VITALS_"
+LOOPBACK = "127.0.0.1"
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What `gpu-vitals run` does. None: not set.
+
+    sources: as given to --source; none: a simulated fleet. for_s: stop after so many seconds. speed: event
+    time of simulated sources against real time. record: file that every stage's input is written to. json:
+    decisions as JSON lines, also on a terminal. cluster, node: what this machine's own sources call it.
+    """
+
+    sources: list[str] = []
+    policy: str = "default"
+    data_dir: str | None = None
+    for_s: float | None = None
+    listen: str | None = None
+    json: bool = False
+    record: str | None = None
+    speed: float | None = None
+    cluster: str = "default"
+    node: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.for_s is not None and not 0 < self.for_s < float("inf"):
+            raise ValueError("`for_s` must be above 0")
+        if self.speed is not None and not 0 < self.speed < float("inf"):
+            raise ValueError("`speed` must be above 0")
+
+
+def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """The settings in force. flags: those that were given. Raises UsageProblem, naming file, line and key."""
+    merged: dict[str, Any] = {}
+    if text := _read(config):
+        file = config or FILE
+        merged |= _set(toml_errors.parse(file, text, Settings), toml_errors.document(file, text))
+    merged |= _from_environment(environment)
+    merged |= flags
+    try:
+        return msgspec.convert(merged, Settings)
+    except msgspec.ValidationError as error:
+        raise UsageProblem(str(error).partition(" - at ")[0]) from None
+
+
+def parse_duration(text: str) -> float:
+    """Seconds: "90", "90s", "1.5h", "500ms". Raises UsageProblem."""
+    if match := _DURATION.fullmatch(text.strip()):
+        return float(match[1]) * _SECONDS[match[2]]
+    raise UsageProblem(f"not a duration: {text}", "a number and ms, s, m, h or d, as in 60s")
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """(host, port) of "9108", ":9108", "0.0.0.0:9108", "[::1]:9108"; loopback unless a host is named."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or LOOPBACK
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageProblem(f"not an address to listen on: {text}", "[HOST:]PORT, as in 9108 or 0.0.0.0:9108")
+    return host, int(port)
+
+
+def _read(config: str | None) -> str:
+    try:
+        return Path(config or FILE).read_text("utf-8")
+    except FileNotFoundError:
+        if config is None:
+            return ""
+        raise UsageProblem(f"{config}: no such file") from None
+    except OSError as error:
+        raise UsageProblem(f"{config or FILE}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageProblem(f"{config or FILE}: not UTF-8 at byte {error.start}") from None
+
+
+def _set(checked: Settings, document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: getattr(checked, key) for key in document}
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What variables say. Others of our prefix are left alone: Kubernetes sets GPU_VITALS_PORT."""
+    names = {PREFIX + name.upper(): name for name in Settings.__struct_fields__}
+    found: dict[str, Any] = {}
+    for variable, text in environment.items():
+        if not variable.startswith(PREFIX) or not text:
+            continue
+        if variable in names:
+            found[names[variable]] = _from_text(variable, names[variable], text)
+        elif similar := most_similar(variable.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in names]):
+            help = f"a variable with a similar name exists: `{PREFIX}{similar}`"
+            raise UsageProblem(f"{variable}: no such setting", help)
+    return found
+
+
+def _from_text(variable: str, name: str, text: str) -> Any:
+    if name == "sources":
+        return text.split()
+    if name == "for_s":
+        return parse_duration(text)
+    try:
+        if name == "json":
+            return msgspec.convert(text, bool, strict=False)
+        return float(text) if name == "speed" else text
+    except ValueError:
+        expected = "true or false" if name == "json" else "a number"
+        raise UsageProblem(f"{variable}: expected {expected}, not {text}") from None

@@ -1,0 +1,299 @@
+"""The cluster stage: what nodes and operators say about GPUs becomes cases, and weights for schedulers.
+
+Order matters in two places. Deadlines fire between records, before the record whose append time passed them,
+by (deadline, key). And an operator's "restore" comes before the node's next judgement: the node stage clears
+its latches on the same record and judges anew right behind it. So a restore ends the case and overrules the
+standing judgement, while the weight waits for the next one; a GPU that still fails then gets a new case.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from processors import case, checkpoints
+from processors.budget import Removal, admit
+from processors.case import Announce, Case, Event, Failed, RemoveNode
+from processors.cluster_output import ClusterOutput
+from processors.cluster_policy import Policy
+from processors.fleet import Fleet, Member
+from schemas.log import Checkpoint, Output, Record
+from schemas.records import ConditionChange, Gone, Operator, PolicyChange, Tick
+from schemas.states import Action, Condition
+
+VERSION = 1
+POLICIES_REMEMBERED = 64  # copies of one change come from every partition, some late
+
+_KINDS: dict[str, msgspec.json.Decoder[Any]] = {
+    "condition": msgspec.json.Decoder(ConditionChange),
+    "gone": msgspec.json.Decoder(Gone),
+    "operator": msgspec.json.Decoder(Operator),
+    "policy": msgspec.json.Decoder(PolicyChange),
+    "tick": msgspec.json.Decoder(Tick),
+}
+
+
+class Saved(msgspec.Struct):
+    """A checkpoint's content. policies: (event time, id) of the changes that were taken, oldest first."""
+
+    clock_ms: int
+    policy: Policy
+    policy_id: str
+    policies: list[tuple[int, str]]
+    members: list[Member]
+
+
+class ClusterTask:
+    """One partition of the cluster stage (see `processors.task.Task`); it alone writes `decisions`."""
+
+    def __init__(self, partition: int = 0) -> None:
+        self.partition = partition
+        self.policy = Policy()
+        self.policy_id = ""
+        self.fleet = Fleet()
+        self.out = ClusterOutput()
+        self._policies: list[tuple[int, str]] = []
+        self._clock_ms = 0  # the stream clock: running maximum of the append times
+        self._deadlines: list[tuple[int, str]] = []  # a heap; what its case no longer bears out is void
+        self._next_offset = 0
+        self._touched: dict[str, None] = {}  # members whose decision may change, in order
+        self._handle: dict[type[Any], Callable[[Any], None]] = {
+            ConditionChange: self._judged,
+            Gone: self._gone,
+            Operator: self._operator,
+            PolicyChange: self._change_policy,
+            Tick: lambda tick: None,
+        }
+
+    # --- the contract --------------------------------------------------------------------------------------
+
+    def step(self, records: Sequence[Record]) -> list[Output]:
+        outputs: list[Output] = []
+        for record in records:
+            self.out.begin(record)
+            self._pass_time(record.ts)
+            try:
+                event = _read(record)
+            except (ValueError, OverflowError, RecursionError) as error:
+                self.out.dead_letter(str(error))
+            else:
+                self._handle[type(event)](event)
+                self._settle()
+            outputs += self.out.take()
+            self._next_offset = record.offset + 1
+        return outputs
+
+    def checkpoint(self) -> Checkpoint:
+        members = [self.fleet.members[key] for key in sorted(self.fleet.members)]
+        saved = Saved(self._clock_ms, self.policy, self.policy_id, self._policies, members)
+        return checkpoints.pack(VERSION, self._next_offset, saved)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        saved = msgspec.convert(checkpoints.unpack(VERSION, checkpoint), Saved)
+        self.policy, self.policy_id, self._policies = saved.policy, saved.policy_id, saved.policies
+        self._clock_ms = saved.clock_ms
+        self._next_offset = checkpoint.next_offset
+        self.fleet = Fleet(saved.members)
+        self._deadlines = []
+        for member in saved.members:
+            self._schedule(member.case)
+
+    # --- records -------------------------------------------------------------------------------------------
+
+    def _pass_time(self, ts: int) -> None:
+        self._clock_ms = max(self._clock_ms, ts)
+        while self._deadlines and self._deadlines[0][0] <= self._clock_ms:
+            at_ms, key = heapq.heappop(self._deadlines)
+            member = self.fleet.members.get(key)
+            if member is not None and member.case.deadline_ms == at_ms:
+                self.out.now_ms = at_ms
+                self._deliver(member, case.Deadline(key, at_ms))
+                self._settle()
+        self.out.now_ms = self._clock_ms
+
+    def _judged(self, change: ConditionChange) -> None:
+        member, first, former = self.fleet.arrive(change)
+        if former is not None:  # its UUID is known now: readers find its state under the new key
+            self.out.tombstone(former)
+            self._schedule(member.case)
+            if member.case.open:
+                self.out.eviction(member, f"was {former.key}")
+        if first:
+            for neighbour in self.fleet.neighbours(member):
+                if neighbour.case.takes_node:
+                    self._node_goes(member, neighbour.case.cause)
+        self._judge(member)
+
+    def _gone(self, gone: Gone) -> None:
+        member = self.fleet.find(gone.node, gone.uuid, gone.bdf)
+        if member is None:
+            return  # never judged: there is nothing to end
+        if member.change.node != gone.node or member.change.bdf not in ("", gone.bdf):
+            return  # it has already spoken from the slot that it was moved to
+        self._deliver(member, case.Left(member.key, self.out.now_ms))
+        self.out.tombstone(member)
+        self.fleet.remove(member.key)
+
+    def _operator(self, word: Operator) -> None:
+        member = self.fleet.find(word.node, word.uuid, word.bdf)
+        if word.action != "restore":
+            self.out.dead_letter(f"unknown operator action {word.action!r}")
+        elif member is None:
+            self.out.dead_letter(f"restore of an unknown GPU: uuid {word.uuid!r}, {word.node}/{word.bdf}")
+        else:
+            note = f"by {word.author or 'an operator'}" + (f": {word.note}" if word.note else "")
+            member.spent = self.policy.stops(member.change)
+            self.fleet.end_wait(member)
+            self._deliver(member, case.Restored(member.key, self.out.now_ms, note))
+
+    def _change_policy(self, change: PolicyChange) -> None:
+        identity = (change.ts, change.id)
+        if identity in self._policies:
+            return  # another partition's copy; told by its time too, so that an earlier policy can come back
+        self._policies = [*self._policies, identity][-POLICIES_REMEMBERED:]
+        try:
+            self.policy = msgspec.convert(change.document.get("cluster", {}), Policy)
+        except msgspec.ValidationError as error:
+            self.out.dead_letter(f"policy {change.id}: cluster: {error}")
+            return
+        self.policy_id = change.id
+        for key in sorted(self.fleet.members):
+            self._judge(self.fleet.members[key])
+
+    # --- judgement -> case ---------------------------------------------------------------------------------
+
+    def _judge(self, member: Member) -> None:
+        """Hold the newest judgement against the policy; a removal still has to be admitted (`_settle`)."""
+        stops = self.policy.stops(member.change)
+        if stops and not member.spent and not member.case.open:
+            self.fleet.waiting.add(member.key)
+        else:
+            self.fleet.end_wait(member)
+        if member.case.open:
+            if stops:
+                self._deliver(member, _failed(member, self.out.now_ms))
+            elif member.change.condition is not Condition.UNKNOWN:
+                self._deliver(member, case.Recovered(member.key, self.out.now_ms))
+        self._touch(member)
+
+    def _node_goes(self, member: Member, cause: str) -> None:
+        failed = Failed(
+            member.key,
+            self.out.now_ms,
+            action=Action.REMOVE_NODE,
+            cause=f"node removed: {cause}",
+            hard=True,
+            bystander=True,
+        )
+        self._deliver(member, failed)
+
+    def _deliver(self, member: Member, event: Event) -> None:
+        before = member.case
+        try:
+            member.case, intents = case.advance(before, event, self.policy)
+        except AssertionError as broken:
+            why = f"broken invariant: {broken}"
+            self.out.dead_letter(why)
+            member.case, intents = case.quarantine(before, self.out.now_ms, why)
+        if member.case.open:
+            self.fleet.end_wait(member)
+        if member.case.deadline_ms != before.deadline_ms:
+            self._schedule(member.case)
+        self._touch(member)
+        for intent in intents:
+            if isinstance(intent, Announce):
+                self.out.eviction(member, intent.detail)
+            elif isinstance(intent, RemoveNode):
+                for neighbour in self.fleet.neighbours(member):
+                    self._node_goes(neighbour, intent.cause)
+            else:
+                self.out.dead_letter(intent.why)
+
+    def _touch(self, member: Member) -> None:
+        self.fleet.note(member)
+        self._touched[member.key] = None
+
+    def _schedule(self, case: Case) -> None:
+        if case.deadline_ms is not None:
+            heapq.heappush(self._deadlines, (case.deadline_ms, case.gpu))
+
+    # --- case -> decision ----------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Admit removals, firm ones first, then the worst score; then decide what has changed."""
+        members = self.fleet.members
+        if self.fleet.waiting:
+            self._admit()
+        touched, self._touched = self._touched, {}
+        for key in touched:
+            if key in members:
+                member = members[key]
+                member.weight = self._weight(member)
+                self.out.decision(member, member.weight, self.policy_id)
+
+    def _admit(self) -> None:
+        """Those that waited before wait on, and cost nothing, until there is room."""
+        members, waiting = self.fleet.members, self.fleet.waiting
+        room = not self._held_by(discretionary=True)
+        line = [members[key].urgency for key in (waiting if room else waiting & self._touched.keys())]
+        heapq.heapify(line)
+        held_by = ""
+        while line and not held_by:
+            discretionary, _, key = heapq.heappop(line)
+            if key in waiting:  # still: its node may have gone meanwhile
+                held_by = self._held_by(discretionary)
+                if not held_by:
+                    self._deliver(members[key], _failed(members[key], self.out.now_ms))
+        for key in waiting & self._touched.keys():
+            members[key].held_by = held_by
+
+    def _held_by(self, discretionary: bool) -> str:
+        return admit(Removal(discretionary), self.fleet.capacity, self.policy)
+
+    def _weight(self, member: Member) -> float:
+        if member.case.open:
+            return 0.0
+        if member.change.condition is Condition.UNKNOWN:
+            return member.weight or 0.0  # frozen; nobody has ever known it: no traffic
+        if self.policy.stops(member.change):  # held back, or overruled until it is judged again
+            return self.policy.weight_zero_at if member.weight is None else member.weight
+        return self.policy.weight(member.change.held)
+
+
+def _read(record: Record) -> Any:
+    """The event in `record`. Raises ValueError, RecursionError; OverflowError: no checkpoint can hold it."""
+    decoder = _KINDS.get(record.kind)
+    if decoder is None:
+        raise ValueError(f"records of kind {record.kind!r} are not understood")
+    event = decoder.decode(record.value)
+    if isinstance(event, ConditionChange):
+        if not event.uuid and not event.bdf:
+            raise ValueError("a judgement that names no GPU: neither uuid nor bdf")
+        if not (0.0 <= event.score <= 1.0 and 0.0 <= event.held <= 1.0):
+            raise ValueError(f"score {event.score} or held score {event.held} is not between 0 and 1")
+    if not isinstance(event, Tick):
+        msgspec.msgpack.encode(event)
+    return event
+
+
+def _failed(member: Member, now_ms: int) -> Failed:
+    change = member.change
+    return Failed(
+        member.key,
+        now_ms,
+        action=change.action,
+        cause=_cause(change),
+        hard=change.hard,
+        corruption=change.corruption,
+    )
+
+
+def _cause(change: ConditionChange) -> str:
+    """The worst reason, in words; of equals the oldest."""
+    if not change.reasons:
+        return f"{change.condition}, no reason given"
+    worst = min(change.reasons, key=lambda reason: (reason.cap, reason.since, reason.signal))
+    return worst.text or f"{worst.signal} {worst.level}"

@@ -1,0 +1,96 @@
+"""What the cluster stage says: outputs of one input record, numbered as they come, encoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processors.case import drastic, harsher
+from processors.fleet import Member, Shown
+from schemas import topics
+from schemas.log import Output, Record
+from schemas.records import DeadLetter, Decision, Eviction, encode
+from schemas.states import Action, Condition
+
+
+class ClusterOutput:
+    """record: the input record that causes what is said now. now_ms: the moment it is said about."""
+
+    def __init__(self) -> None:
+        self.record = Record(-1, 0, "", "", b"")
+        self.now_ms = 0
+        self._said: list[Output] = []
+
+    def begin(self, record: Record) -> None:
+        self.record, self._said = record, []
+
+    def take(self) -> list[Output]:
+        return self._said
+
+    def decision(self, member: Member, weight: float, policy_id: str) -> None:
+        """Say it where it differs visibly from the one before."""
+        decision = Decision(
+            **self._identity(member),
+            weight=weight,
+            score=member.change.score,
+            condition=member.change.condition,
+            state=member.case.state,
+            action=_action(member),
+            held_by=member.held_by,
+            reasons=member.change.reasons,
+            policy=policy_id,
+        )
+        shown = Shown.of(decision)
+        if shown != member.shown:
+            member.shown = shown
+            self._say(topics.DECISIONS, member.key, "decision", encode(decision), urgent=True)
+
+    def eviction(self, member: Member, detail: str) -> None:
+        case = member.case
+        eviction = Eviction(
+            **self._identity(member),
+            state=case.state,
+            action=case.action,
+            cause=case.cause,
+            opened=case.opened_ms,
+            detail=detail,
+        )
+        self._say(topics.EVICTIONS, member.key, "eviction", encode(eviction), urgent=True)
+
+    def tombstone(self, member: Member) -> None:
+        """Nothing is known under the member's key any more."""
+        self._say(topics.DECISIONS, member.key, "tombstone", b"", urgent=True)
+        if member.case.opened_ms:
+            self._say(topics.EVICTIONS, member.key, "tombstone", b"", urgent=True)
+
+    def dead_letter(self, why: str) -> None:
+        record = self.record
+        source = f"{topics.FLEET_EVENTS}/{record.offset}"
+        letter = DeadLetter(ts=record.ts, source=source, kind=record.kind, why=why, data=record.value)
+        self._say(topics.DEAD_LETTER, source, "dead-letter", encode(letter))
+
+    def _identity(self, member: Member) -> dict[str, Any]:
+        change = member.change
+        return {
+            "ts": self.now_ms,
+            "cluster": change.cluster,
+            "node": change.node,
+            "uuid": change.uuid,
+            "bdf": change.bdf,
+        }
+
+    def _say(self, topic: str, key: str, kind: str, value: bytes, urgent: bool = False) -> None:
+        record, ordinal = self.record, len(self._said)
+        self._said.append(Output(topic, key, kind, value, record.ts, record.offset, ordinal, urgent))
+
+
+def _action(member: Member) -> Action:
+    """The case says what to do; without one, the judgement does (behind blanks: at least have a look)."""
+    if member.case.open:
+        return member.case.action
+    if member.spent:
+        return Action.MONITOR
+    if member.held_by:
+        return drastic(member.change.action)
+    if member.change.condition is Condition.UNKNOWN:
+        return harsher(member.change.action, Action.MONITOR)
+    return member.change.action

@@ -1,0 +1,46 @@
+"""What the cluster stage may be told: the budget, the time to drain, and the weights."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from schemas.records import ConditionChange
+from schemas.states import Condition
+
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """gpus_out_max: GPUs out of service at once that discretionary removals may add up to; None = no budget.
+
+    gpus_out_share: the same as a share of all known GPUs, at least one GPU; the smaller of both counts.
+    drain_timeout_s: how long a GPU may finish its requests before it counts as drained.
+    weight_zero_at: a score up to here gets no traffic. weight_full_above: a score above gets all of it;
+    between them the weight is the score.
+    """
+
+    gpus_out_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = 50
+    gpus_out_share: Share = 0.1
+    drain_timeout_s: Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)] = 30.0
+    weight_zero_at: Share = 0.3
+    weight_full_above: Share = 0.7
+
+    def __post_init__(self) -> None:
+        if self.weight_zero_at > self.weight_full_above:
+            raise ValueError("weight_zero_at must not be above weight_full_above")
+
+    def weight(self, held: float) -> float:
+        """A GPU's share of the traffic by its held score alone (specification, section 11)."""
+        if held <= self.weight_zero_at:
+            return 0.0
+        return held if held <= self.weight_full_above else 1.0
+
+    def stops(self, change: ConditionChange) -> bool:
+        """This judgement takes the GPU out. Unknown alone never does; a hard fault behind blanks does."""
+        if change.corruption:
+            return True
+        if change.condition is Condition.UNKNOWN:
+            return change.hard
+        return change.condition is Condition.FAILED or self.weight(change.held) == 0.0

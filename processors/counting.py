@@ -1,0 +1,70 @@
+"""What signals on counters share: windowed rates, and levels that stand for damage."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from processors.signal import Fleet, Out, Signal, Wave
+from processors.state import Column, View
+from processors.windows import RateWindow
+
+Array = npt.NDArray[Any]
+
+
+class CounterRate(Signal):
+    """A counter's increase within a sliding window. Declare `fields` (one), `window` and `quantity`.
+
+    Blank: no opinion, and what was counted stays. First sample: rate zero.
+    """
+
+    window: ClassVar[RateWindow]
+    quantity: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        cls.columns = {**cls.window.columns, "blank": Column("i1", fill=1)}
+
+    def on_change(self, wave: Wave, state: View, policy: Any, out: Out) -> None:
+        increase = wave.increase(self.fields[0])
+        blank = np.isnan(increase)
+        sums = self.window.add(state, wave.ts, np.where(blank, 0.0, increase))
+        state.blank = blank
+        self._judge(np.where(blank, np.nan, sums), policy, out)
+
+    def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
+        sums = self.window.expire(state, fleet.node_ts)
+        self._judge(np.where(state.blank, np.nan, sums), policy, out)
+
+    def rates(self, state: View) -> Array | None:
+        return self.window.sums(state)
+
+    def _judge(self, values: Array, policy: Any, out: Out) -> None:
+        evidence: Any = {self.quantity: values}
+        out.judge(policy.limits.classes(values), **evidence)
+
+
+class LatestLevel(Signal):
+    """A value that stands until it changes. Override `measure`; `judge` where thresholds are not all.
+
+    Judges at first sight: the value is damage already done.
+    """
+
+    quantity: ClassVar[str]
+    columns = {"value": Column("f8")}
+
+    def measure(self, wave: Wave, state: View, policy: Any) -> Array:
+        """The value of each GPU at hand; NaN where it cannot be told."""
+        return wave[self.fields[0]]
+
+    def on_change(self, wave: Wave, state: View, policy: Any, out: Out) -> None:
+        state.value = self.measure(wave, state, policy)
+        self.judge(state.value, policy, out)
+
+    def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
+        self.judge(state.value, policy, out)
+
+    def judge(self, values: Array, policy: Any, out: Out) -> None:
+        evidence: Any = {self.quantity: values}
+        out.judge(policy.limits.classes(values), **evidence)

@@ -1,0 +1,161 @@
+"""Who is who: every GPU of a cluster, found by UUID or by slot, and who of them is out or waits to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from processors.budget import Capacity
+from processors.case import Case
+from schemas.records import ConditionChange, Decision, gpu_key
+from schemas.states import Action, CaseState, Condition
+
+
+class Shown(msgspec.Struct, frozen=True, array_like=True):
+    """What must change before a new decision is worth sending. reasons: (signal, level), sorted."""
+
+    weight: float
+    state: CaseState
+    action: Action
+    condition: Condition
+    held_by: str
+    reasons: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, decision: Decision) -> Shown:
+        reasons = sorted({(reason.signal, reason.level) for reason in decision.reasons})
+        return cls(decision.weight, decision.state, decision.action, decision.condition, decision.held_by, reasons)
+
+
+class Member(msgspec.Struct, omit_defaults=True):
+    """One GPU: its newest judgement (which also names it), its case, and what was last decided.
+
+    weight: None before the first decision. held_by: what keeps its case from opening. spent: an operator has
+    overruled the judgement; it opens no case, the next one may.
+    """
+
+    change: ConditionChange
+    case: Case
+    weight: float | None = None
+    held_by: str = ""
+    spent: bool = False
+    shown: Shown | None = None
+
+    @property
+    def key(self) -> str:
+        return self.case.gpu
+
+    @property
+    def out(self) -> bool:
+        return self.case.open or self.change.condition is Condition.UNKNOWN
+
+    @property
+    def discretionary(self) -> bool:
+        return not (self.change.hard or self.change.corruption)
+
+    @property
+    def urgency(self) -> tuple[bool, float, str]:
+        """Sorts those that are to be removed: firm faults first, then the worst score, then by key."""
+        return self.discretionary, self.change.held, self.key
+
+
+class Arrival(NamedTuple):
+    """first: not seen before. former: the member as it was under `node/BDF`, when its UUID comes to light."""
+
+    member: Member
+    first: bool
+    former: Member | None
+
+
+class Fleet:
+    """All members by key. A slot (`node/BDF`) holds one GPU: the one that spoke last.
+
+    waiting: keys of those to be removed that have not been admitted.
+    """
+
+    def __init__(self, members: Iterable[Member] = ()) -> None:
+        self.members: dict[str, Member] = {}
+        self.waiting: set[str] = set()
+        self._out: set[str] = set()
+        self._slots: dict[str, str] = {}
+        self._nodes: dict[str, set[str]] = {}
+        for member in members:
+            self._add(member)
+
+    @property
+    def capacity(self) -> Capacity:
+        return Capacity(len(self.members), len(self._out))
+
+    def find(self, node: str, uuid: str, bdf: str) -> Member | None:
+        """The GPU of that name; a slot does not answer for a UUID that it is known not to hold."""
+        slot = gpu_key(node, "", bdf)
+        return self.members.get((uuid if uuid in self.members else slot) if uuid else self._slots.get(slot, ""))
+
+    def neighbours(self, member: Member) -> list[Member]:
+        """The other known GPUs of its node, by key."""
+        return [self.members[key] for key in sorted(self._nodes[member.change.node]) if key != member.key]
+
+    def arrive(self, change: ConditionChange) -> Arrival:
+        """Make `change` the newest judgement of its GPU, which is found by UUID or slot, or added."""
+        slot = gpu_key(change.node, "", change.bdf)
+        occupant = self.members.get(self._slots.get(slot, ""))
+        if occupant is not None and not change.uuid:
+            change.uuid = occupant.change.uuid
+        key = gpu_key(change.node, change.uuid, change.bdf)
+        former = self.remove(slot) if key != slot and slot in self.members else None
+        member = self.remove(key)
+        if former is not None:
+            # One GPU, two names: of two cases the firmer one stays, and the UUID keeps what it has shown.
+            cases = (former.case,) if member is None else (member.case, former.case)
+            case = msgspec.structs.replace(max(cases, key=lambda case: (case.open, case.firm)), gpu=key)
+            weight = former.weight if member is None else member.weight
+            shown = None if member is None else member.shown
+            arrived = Member(change=change, case=case, weight=weight, shown=shown)
+        elif member is not None:
+            if not change.bdf and change.node == member.change.node:
+                change.bdf = member.change.bdf
+            member.change, member.spent = change, False
+            arrived = member
+        else:
+            arrived = Member(change=change, case=Case(gpu=key))
+        if occupant is not None and occupant.key in self.members:
+            occupant.change.bdf = ""  # another UUID in its slot: it stands elsewhere, or nowhere
+        self._add(arrived)
+        return Arrival(arrived, member is None and former is None, former)
+
+    def _add(self, member: Member) -> None:
+        key, change = member.key, member.change
+        self.members[key] = member
+        self._nodes.setdefault(change.node, set()).add(key)
+        if change.bdf:
+            self._slots[gpu_key(change.node, "", change.bdf)] = key
+        if member.held_by:
+            self.waiting.add(key)
+        self.note(member)
+
+    def remove(self, key: str) -> Member | None:
+        member = self.members.pop(key, None)
+        if member is None:
+            return None
+        node = self._nodes[member.change.node]
+        node.discard(key)
+        if not node:
+            del self._nodes[member.change.node]
+        if member.change.bdf:
+            del self._slots[gpu_key(member.change.node, "", member.change.bdf)]
+        self._out.discard(key)
+        self.waiting.discard(key)
+        return member
+
+    def note(self, member: Member) -> None:
+        """To be told whenever a member's judgement or case has changed."""
+        if member.out:
+            self._out.add(member.key)
+        else:
+            self._out.discard(member.key)
+
+    def end_wait(self, member: Member) -> None:
+        member.held_by = ""
+        self.waiting.discard(member.key)

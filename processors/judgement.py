@@ -1,0 +1,83 @@
+"""What a signal's `out` is: it compares findings with those before, and remembers which GPUs need a new verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from processors.board import Board, fault_bits
+from schemas.states import Action
+
+Array = npt.NDArray[Any]
+
+
+class Tick:
+    """Some GPUs at one moment: what all signals say about them ends in one verdict each.
+
+    rows: [N] distinct rows. ts: [N] ms. before: [signals, N] levels, kept up to date here.
+    """
+
+    def __init__(self, board: Board, rows: Array, ts: Array, before: Array) -> None:
+        self.board = board
+        self.rows = rows
+        self.ts = ts
+        self.before = before
+        self.visible: list[Array] = []  # positions of which a finding changed so that readers see it
+        self.due: list[Array] = []  # positions that need a verdict all the same
+        self.rates: list[tuple[int, Array, str, Array]] = []  # signal, positions, quantity, values
+
+    def changed(self) -> Array:
+        """Positions that need a verdict, rising."""
+        every = [*self.visible, *self.due]
+        return np.unique(np.concatenate(every)) if every else np.empty(0, "i8")
+
+
+class Judgement:
+    """`Out` (see `processors.signal`) of signal number `at` about the positions `where` of a tick."""
+
+    __slots__ = ("_at", "_tick", "_where")
+
+    def __init__(self, tick: Tick, at: int, where: Array | None = None) -> None:
+        self._tick = tick
+        self._at = at
+        self._where = where  # None: all
+
+    def judge(
+        self,
+        classes: Array | int,
+        *,
+        where: Array | None = None,
+        action: Action | None = None,
+        hard: bool = False,
+        corruption: bool = False,
+        **evidence: Array | float,
+    ) -> None:
+        tick, at = self._tick, self._at
+        where = self._where if where is None else where if self._where is None else self._where[where]
+        before = tick.before[at] if where is None else tick.before[at, where]
+        different = classes != before
+        fault = fault_bits(action, hard, corruption)
+        if fault:  # the same class for a graver reason is news as well
+            rows = tick.rows if where is None else tick.rows[where]
+            different = different | ((classes > 0) & (tick.board.findings["fault"][at, rows] != fault))
+        differs = np.flatnonzero(different)
+        if not differs.size:
+            return
+        quantity, value = next(iter(evidence.items()), ("", np.nan))
+        classes = np.broadcast_to(np.asarray(classes, "i1"), before.shape)
+        positions = differs if where is None else where[differs]
+        new, old = classes[differs], before[differs]
+        tick.before[at, positions] = new
+        board = tick.board
+        values = np.broadcast_to(np.asarray(value, "f8"), before.shape)[differs]
+        rows = tick.rows[positions]
+        board.write(at, rows, new, values, tick.ts[positions], fault)
+        if quantity:
+            board.quantities[at] = quantity
+            if "_per_" in quantity:
+                tick.rates.append((at, positions, quantity, values))
+        visible = (new > 0) | (old > 0) | bool(board.required[at])
+        if visible.any():
+            tick.visible.append(positions[visible])

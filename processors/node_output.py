@@ -1,0 +1,161 @@
+"""What the node stage says: outputs in the order (offset, tick, GPU), numbered per offset, encoded."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from processors.board import Board
+from processors.ingest import Roster
+from processors.policy import unit
+from schemas import records, topics
+from schemas.log import Output, Record
+from schemas.records import encode, gpu_key
+from schemas.states import Action, Level
+from schemas.xid import XidInfo
+
+
+class Cause(NamedTuple):
+    """The input record behind an output, and the place within it: tick (-1: a timer that it passed), GPU."""
+
+    offset: int
+    append_ts: int
+    tick: int = 0
+    gpu: int = 0
+
+
+class NodeOutput:
+    """Collects outputs in any order; `settle` sorts what was collected since the last time."""
+
+    def __init__(self, roster: Roster, board: Board) -> None:
+        self.roster = roster
+        self.board = board
+        self._collected: list[tuple[Cause, str, str, str, bytes, bool]] = []
+        self._settled: list[Output] = []
+        self._offset, self._ordinal = -1, 0
+
+    def take(self) -> list[Output]:
+        settled, self._settled = self._settled, []
+        return settled
+
+    def settle(self) -> None:
+        self._collected.sort(key=lambda collected: collected[0])
+        for cause, topic, key, kind, value, urgent in self._collected:
+            if cause.offset != self._offset:
+                self._offset, self._ordinal = cause.offset, 0
+            self._settled.append(
+                Output(topic, key, kind, value, cause.append_ts, cause.offset, self._ordinal, urgent)
+            )
+            self._ordinal += 1
+        self._collected.clear()
+
+    def _add(self, cause: Cause, topic: str, key: str, kind: str, record: Any, urgent: bool = False) -> None:
+        self._collected.append((cause, topic, key, kind, encode(record), urgent))
+
+    def dead_letter(self, record: Record, why: str, data: bytes | None = None) -> None:
+        source = f"{topics.OBSERVATIONS}/{record.offset}"
+        letter = records.DeadLetter(
+            ts=record.ts,
+            node=record.key,
+            source=source,
+            kind=record.kind,
+            why=why,
+            data=record.value if data is None else data,
+        )
+        self._add(Cause(record.offset, record.ts), topics.DEAD_LETTER, source, "dead-letter", letter)
+
+    def inventory(self, record: Record, inventory: records.Inventory) -> None:
+        cause = Cause(record.offset, record.ts)
+        self._add(cause, topics.INVENTORY, inventory.node, "inventory", inventory)
+
+    def forward(self, record: Record, event: records.Operator | records.PolicyChange) -> None:
+        """Hand what concerns the cluster stage on to it."""
+        cause = Cause(record.offset, record.ts, -1)
+        self._add(cause, topics.FLEET_EVENTS, record.key, record.kind, event, urgent=True)
+
+    def tick(self, cause: Cause, now_ms: int, counts: dict[str, int]) -> None:
+        tick = records.Tick(ts=now_ms, counts=counts)
+        self._add(cause._replace(gpu=len(self.roster)), topics.FLEET_EVENTS, "", "tick", tick)
+
+    def xid(
+        self,
+        cause: Cause,
+        fault: records.KernelFault,
+        row: int | None,
+        ts: int,
+        info: XidInfo,
+        *,
+        repeat: bool,
+    ) -> None:
+        """`row` None: the fault of a node (a switch), not of a GPU."""
+        xid = records.Xid(
+            ts=ts,
+            cluster=fault.cluster,
+            node=fault.node,
+            fault=fault.fault,
+            code=fault.code,
+            uuid=fault.uuid if row is None else self.roster.uuid_of[row],
+            bdf=fault.bdf if row is None else self.roster.bdf_of[row],
+            gi=fault.gi,
+            ci=fault.ci,
+            pid=fault.pid,
+            process=fault.process,
+            message=fault.message,
+            previous=fault.previous,
+            severity=info.severity,
+            response=info.response,
+            meaning=info.meaning,
+            repeat=repeat,
+            raw=fault.raw,
+        )
+        self._add(cause, topics.XIDS, xid.node, "xid", xid, urgent=True)
+
+    def rate(self, cause: Cause, row: int, ts: int, at: int, level: int, quantity: str, value: float) -> None:
+        rate = records.Rate(
+            ts=ts,
+            **self._identity(row),
+            signal=self.board.signals[at].name,
+            level=Level(level).word,
+            quantity=quantity,
+            value=None if value != value else value,
+            unit=unit(quantity),
+        )
+        self._add(cause, topics.RATES, self.key(row), "rate", rate)
+
+    def verdict(self, cause: Cause, row: int, ts: int) -> None:
+        """Score for readers, condition for the cluster stage."""
+        verdict = self.board.verdicts.columns
+        score, held = float(verdict["score"][row]), float(verdict["held"][row])
+        condition, reasons = self.board.condition(row), self.board.reasons(row)
+        action, hard, corruption = self.board.fault(row)
+        common: dict[str, Any] = {
+            "ts": ts,
+            **self._identity(row),
+            "score": score,
+            "held": held,
+            "condition": condition,
+            "reasons": reasons,
+        }
+        self._add(cause, topics.SCORES, self.key(row), "score", records.Score(**common))
+        evidence = max([reason.since for reason in reasons], default=ts)
+        change = records.ConditionChange(
+            **common, action=action, hard=hard, corruption=corruption, evidence=evidence
+        )
+        self._add(
+            cause, topics.FLEET_EVENTS, self.key(row), "condition", change, urgent=action is not Action.NONE
+        )
+
+    def gone(self, cause: Cause, row: int, uuid: str, ts: int) -> None:
+        """The GPU left its slot: readers drop it, the cluster stage ends its case."""
+        self._collected.append((cause, topics.SCORES, uuid, "tombstone", b"", False))
+        gone = records.Gone(ts=ts, **(self._identity(row) | {"uuid": uuid}))
+        self._add(cause, topics.FLEET_EVENTS, uuid, "gone", gone, urgent=True)
+
+    def key(self, row: int) -> str:
+        roster = self.roster
+        return gpu_key(roster.node_of[row], roster.uuid_of[row], roster.bdf_of[row])
+
+    def _identity(self, row: int) -> dict[str, Any]:
+        roster = self.roster
+        node = roster.node_of[row]
+        cluster = roster.nodes[node].cluster
+        return {"cluster": cluster, "node": node, "uuid": roster.uuid_of[row], "bdf": roster.bdf_of[row]}

@@ -1,0 +1,123 @@
+"""The policy: every signal's and stage's own thresholds, composed into one document, versioned by its content."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from processors import cluster_policy
+from processors.signal import Signal, discover
+from schemas.policy import Caps
+from schemas.records import PolicyChange
+
+
+class NodePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """improve_after_s: how long a GPU must be better before condition and weight improve (worse: at once).
+
+    coalesce_s: identical kernel faults of a GPU within this time count once (0: every line counts).
+    rates_every_s: heartbeat of the rates topic.
+    """
+
+    improve_after_s: float = 300.0
+    coalesce_s: float = 5.0
+    rates_every_s: float = 300.0
+
+
+@cache
+def document_type() -> type[msgspec.Struct]:
+    """The type of a whole policy: `signals.NAME`, `node`, `cluster`, and `reasons` for readers."""
+    signals = msgspec.defstruct(
+        "Signals",
+        [(signal.name, policy_type(signal), policy_type(signal)()) for signal in discover()],
+        frozen=True,
+        forbid_unknown_fields=True,
+        kw_only=True,
+    )
+    return msgspec.defstruct(
+        "Policy",
+        [
+            ("signals", signals, signals()),
+            ("node", NodePolicy, NodePolicy()),
+            ("cluster", cluster_policy.Policy, cluster_policy.Policy()),
+            ("reasons", dict[str, str], msgspec.field(default_factory=dict)),
+        ],
+        frozen=True,
+        forbid_unknown_fields=True,
+        kw_only=True,
+    )
+
+
+@cache
+def policy_type(signal: Signal) -> type[msgspec.Struct]:
+    """The signal's own policy, with the two keys that every signal has: `enabled` and `caps`."""
+    own = {field.name for field in msgspec.structs.fields(signal.Policy)}
+    shared: list[tuple[str, Any, Any]] = [("enabled", bool, True), ("caps", Caps, Caps())]
+    return msgspec.defstruct(
+        f"{type(signal).__name__}Policy",
+        [entry for entry in shared if entry[0] not in own],
+        bases=(signal.Policy,),
+        frozen=True,
+        forbid_unknown_fields=True,
+        kw_only=True,
+    )
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """A policy in force. values: an instance of `document_type()`. id: name and a digest of all values."""
+
+    id: str
+    name: str
+    values: Any
+
+    def signal(self, name: str) -> Any:
+        return getattr(self.values.signals, name)
+
+
+def from_document(name: str, document: dict[str, Any]) -> Policy:
+    """The policy `document` describes; what it leaves out has its default. An empty one is `default`.
+
+    Raises msgspec.ValidationError with the path (`$.signals.x.y`) of what is wrong."""
+    values = msgspec.convert(document, document_type())
+    told = {key: value for key, value in msgspec.to_builtins(values).items() if key != "reasons"}
+    digest = hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()[:12]
+    return Policy(f"{name}@{digest}", name, values)
+
+
+def from_change(change: PolicyChange) -> Policy:
+    """The policy a record carries. Raises msgspec.ValidationError."""
+    return from_document(change.id.rpartition("@")[0] or change.id, change.document)
+
+
+def to_change(policy: Policy, ts: int) -> PolicyChange:
+    document = {key: value for key, value in msgspec.to_builtins(policy.values).items() if key != "reasons"}
+    return PolicyChange(ts=ts, id=policy.id, document=document)
+
+
+_UNITS = {
+    "s": "s",
+    "ms": "ms",
+    "c": "C",
+    "mhz": "MHz",
+    "w": "W",
+    "percent": "%",
+    "share": "share",
+    "count": "",
+    "celsius": "C",
+    "hour": "h",
+    "minute": "min",
+    "errors": "errors",
+}
+
+
+def unit(name: str) -> str:
+    """The unit that a name ends in: `smoothing_s` -> s, `errors_per_hour` -> errors/h, `limits_c.warning` -> C."""
+    for part in reversed(name.split(".")):
+        head, per, tail = part.rpartition("_per_")
+        if per:
+            return f"{_UNITS.get(head.rpartition('_')[2], head.rpartition('_')[2])}/{_UNITS.get(tail, tail)}"
+        if tail.rpartition("_")[2] in _UNITS and "_" in tail:
+            return _UNITS[tail.rpartition("_")[2]]
+    return ""

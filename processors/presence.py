@@ -1,0 +1,72 @@
+"""How long each GPU has been silent or blank, in credited time of the stream clock.
+
+The table is the node stage's own; the signal that judges by it is `processors.signals.presence`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from processors.state import Column, Table
+from processors.waves import Round
+
+Array = npt.NDArray[Any]
+
+# Credited ms: when the GPU was first heard of, last in a frame, last in one that held any value of it.
+COLUMNS = {
+    "created": Column("i8"),
+    "seen": Column("i8", fill=-1),
+    "informed": Column("i8", fill=-1),
+    "node_ts": Column("i8"),
+}
+
+
+class FleetView:
+    """`processors.signal.Fleet` over the first `count` rows."""
+
+    def __init__(self, now_ms: int, credit_ms: int, table: Table, count: int) -> None:
+        self.now_ms = now_ms
+        self._credit_ms = credit_ms
+        self._columns = {name: column[:count] for name, column in table.columns.items()}
+
+    @property
+    def node_ts(self) -> Array:
+        return np.asarray(self._columns["node_ts"])
+
+    @property
+    def silent_s(self) -> Array:
+        return self._since("seen")
+
+    @property
+    def uninformed_s(self) -> Array:
+        return self._since("informed")
+
+    def _since(self, name: str) -> Array:
+        """A GPU that is only listed, and never spoke, is silent since it was listed."""
+        last = np.where(self._columns[name] < 0, self._columns["created"], self._columns[name])
+        since: Array = (self._credit_ms - last) / 1000.0
+        return since
+
+
+class Presence:
+    """Keeps the table; see `COLUMNS`."""
+
+    def __init__(self, capacity: int) -> None:
+        self.table = Table(COLUMNS, capacity)
+
+    def saw(self, round_: Round) -> None:
+        """Note a round of frames."""
+        credit = np.repeat(np.array([placed.credit_ms for placed in round_.frames]), round_.width)
+        columns, rows = self.table.columns, round_.rows
+        columns["seen"][rows] = credit
+        columns["node_ts"][rows] = round_.ts[-1]
+        if round_.informed.all():
+            columns["informed"][rows] = credit
+        else:
+            columns["informed"][rows[round_.informed]] = credit[round_.informed]
+
+    def fleet(self, now_ms: int, credit_ms: int, count: int) -> FleetView:
+        return FleetView(now_ms, credit_ms, self.table, count)

@@ -1,0 +1,158 @@
+"""What a signal is: one file in `processors/signals`, found by itself, that judges GPUs by one kind of evidence."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+import numpy.typing as npt
+
+from processors.state import Column, View
+from schemas.records import KernelFault
+from schemas.states import Action
+from schemas.xid import XidInfo
+
+Array = npt.NDArray[Any]
+
+
+class Wave(Protocol):
+    """Some GPUs, each at most once, at one tick each; all arrays are aligned with one another and with `state`."""
+
+    @property
+    def ts(self) -> Array:
+        """Node time of the sample, ms, int64."""
+        ...
+
+    @property
+    def dt(self) -> Array:
+        """Seconds since this signal's previous sample of the GPU, float64; NaN for the first."""
+        ...
+
+    def __getitem__(self, field: int) -> Array:
+        """The values of a DCGM field, float64; NaN where blank or not sampled."""
+        ...
+
+    def increase(self, field: int) -> Array:
+        """By how much a counter grew since its last value, restarts accounted for; NaN where blank, 0 at first."""
+        ...
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A kernel fault of one GPU. repeat: the same fault came less than the coalescing time ago."""
+
+    ts: int  # node time, ms
+    clock_ms: int  # stream clock
+    fault: KernelFault
+    info: XidInfo
+    repeat: bool
+
+
+class Fleet(Protocol):
+    """All GPUs of the partition at a timer; arrays are aligned with `state`."""
+
+    @property
+    def now_ms(self) -> int:
+        """The stream clock."""
+        ...
+
+    @property
+    def node_ts(self) -> Array:
+        """Each GPU's node time at its newest sample, ms, int64; 0 before the first."""
+        ...
+
+    @property
+    def silent_s(self) -> Array:
+        """Credited seconds since the GPU was in a frame, float64; NaN if it never was."""
+        ...
+
+    @property
+    def uninformed_s(self) -> Array:
+        """Credited seconds since a frame held any value of the GPU that was not blank; NaN if none ever did."""
+        ...
+
+
+class Out(Protocol):
+    """Where a signal says what it finds."""
+
+    def judge(
+        self,
+        classes: Array | int,
+        *,
+        where: Array | None = None,
+        action: Action | None = None,
+        hard: bool = False,
+        corruption: bool = False,
+        **evidence: Array | float,
+    ) -> None:
+        """State the class of each GPU at hand: 0 fine, 1 warning, 2 critical, 3 evict, -1 cannot tell.
+
+        where: positions of the GPUs that are meant, rising; all if None.
+        evidence: the one value it was judged by, its name ending in its unit (`errors_per_hour=...`). The
+        framework keeps class and evidence until the next call, and speaks only when the class changes.
+        action: what to do if this takes the GPU out of service (default: evict). hard: no budget may hold
+        that back. corruption: outputs may have been wrong.
+        """
+        ...
+
+
+class Signal(ABC):
+    """One kind of evidence. Override the hooks it needs; thresholds live in `Policy`, memory in `columns`.
+
+    fields: DCGM fields it reads (they reach the watch list). required: while it cannot tell, the GPU is
+    unknown. limits: name of the policy's thresholds, for reasons and documentation.
+    """
+
+    name: ClassVar[str]
+    fields: ClassVar[tuple[int, ...]] = ()
+    columns: ClassVar[Mapping[str, Column]] = {}
+    required: ClassVar[bool] = False
+
+    class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        """Thresholds with their defaults; names end in their unit."""
+
+    def on_samples(self, wave: Wave, state: View, policy: Any, out: Out) -> None:
+        """One tick of GPUs for which a gauge in `fields` was sampled."""
+
+    def on_change(self, wave: Wave, state: View, policy: Any, out: Out) -> None:
+        """One tick of only those GPUs of which a counter, level or flag in `fields` changed, or came or went blank."""
+
+    def on_event(self, event: Event, state: View, policy: Any, out: Out) -> None:
+        """A kernel fault of one GPU (arrays of length 1)."""
+
+    def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
+        """All GPUs, every five seconds of the stream clock and after each change of policy."""
+
+    def on_restore(self, state: View, policy: Any, out: Out) -> None:
+        """An operator vouches for one GPU: forget what was latched (arrays of length 1)."""
+
+    def rates(self, state: View) -> Array | None:
+        """All GPUs' windowed rates, for the heartbeat of the rates topic; None for signals that keep none."""
+        return None
+
+    def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
+        """The finding in words."""
+        name = self.name.replace("_", " ")
+        measured = f"{name}: {value:g} {unit}".rstrip()
+        return measured if limit is None else f"{measured} ({level} limit {limit:g})"
+
+
+@cache
+def discover() -> tuple[Signal, ...]:
+    """One instance of every signal: those in `processors.signals` and those of the entry-point group, by name."""
+    import processors.signals
+
+    classes: dict[str, type[Signal]] = {}
+    for module in pkgutil.iter_modules(processors.signals.__path__):
+        for value in vars(importlib.import_module(f"processors.signals.{module.name}")).values():
+            if isinstance(value, type) and issubclass(value, Signal) and hasattr(value, "name"):
+                classes[value.name] = value
+    for point in entry_points(group="gpu_vitals.signals"):
+        loaded = point.load()
+        classes[loaded.name] = loaded
+    return tuple(classes[name]() for name in sorted(classes))

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from processors.signal import Out, Signal, Wave
+from processors.state import Column, View
+from schemas.fields import CLOCK_EVENT_REASONS, POWER, POWER_LIMIT, SM_CLOCK
+from schemas.policy import Caps, Thresholds
+
+Array = npt.NDArray[Any]
+
+IDLE = 0x1
+THROTTLED = (
+    0xE0  # thermal slowdown by software or hardware, power brake; not power caps or application clocks
+)
+
+
+class Clocks(Signal):
+    """Lost throughput: the share of time under load in which the GPU says that it throttles, in percent.
+
+    Under load: the idle bit is clear, and power is at least `load_power_share` of its limit where both are known.
+    With judge_by = "deficit" (product specification, section 3) it is the percentage by which the SM clock is
+    below boost, whatever the GPU does: idle and power-capped GPUs then count as slow.
+    """
+
+    name = "clocks"
+    fields = (SM_CLOCK, CLOCK_EVENT_REASONS, POWER, POWER_LIMIT)
+    columns = {"share": Column("f8", fill=0.0)}
+
+    class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        judge_by: Literal["event_reasons", "deficit"] = "event_reasons"
+        boost_mhz: float = 1830.0
+        smoothing_s: float = 60.0
+        load_power_share: float = 0.3
+        limits: Thresholds = Thresholds(warning=10.0, critical=50.0)  # percent
+        caps: Caps = Caps(warning=0.7, critical=0.4, evict=0.2)
+
+    def on_samples(self, wave: Wave, state: View, policy: Any, out: Out) -> None:
+        if policy.judge_by == "deficit":
+            percent = 100.0 * (policy.boost_mhz - wave[SM_CLOCK]) / policy.boost_mhz
+        else:
+            percent = 100.0 * self._throttled_share(wave, state, policy)
+        out.judge(policy.limits.classes(percent), slow_percent=percent)
+
+    def _throttled_share(self, wave: Wave, state: View, policy: Any) -> Array:
+        """Smoothed over the time under load; NaN where the GPU does not say why it clocks as it does."""
+        given = wave[CLOCK_EVENT_REASONS]
+        reasons = np.nan_to_num(given).astype("i8")
+        idle = wave[POWER] < policy.load_power_share * wave[POWER_LIMIT]  # False where either is unknown
+        loaded = ((reasons & IDLE) == 0) & ~idle & ~np.isnan(given)
+        throttled = (reasons & THROTTLED) != 0
+        if not state.share.any() and not (loaded & throttled).any():
+            return np.where(np.isnan(given), np.nan, 0.0)
+        step = np.where(loaded, wave.dt / (policy.smoothing_s + wave.dt), 0.0)
+        state.share = state.share + np.nan_to_num(step) * (throttled - state.share)
+        return np.where(np.isnan(given), np.nan, state.share)
+
+    def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
+        return f"clocks: {value:.3g} % slow ({level} limit {limit:g})"

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import msgspec
+
+from processors.counting import CounterRate
+from processors.windows import RateWindow
+from schemas.fields import ECC_SBE_VOLATILE
+from schemas.policy import Thresholds
+
+
+class CorrectableEcc(CounterRate):
+    """Correctable memory errors per hour: single ones are normal, a high rate precedes uncorrectable ones.
+
+    Limits: product specification, section 3.
+    """
+
+    name = "correctable_ecc"
+    fields = (ECC_SBE_VOLATILE,)
+    window = RateWindow("errors", slots=60, slot_s=60)
+    quantity = "errors_per_hour"
+
+    class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        limits: Thresholds = Thresholds(warning=10.0, critical=100.0, evict=1000.0)  # errors per hour

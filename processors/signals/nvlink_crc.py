@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import msgspec
+
+from processors.counting import CounterRate
+from processors.windows import RateWindow
+from schemas.fields import NVLINK_CRC_FLIT_TOTAL
+from schemas.policy import Thresholds
+
+
+class NvlinkCrc(CounterRate):
+    """NVLink CRC flit errors per hour, all links together: retransmissions slow tensor-parallel groups down.
+
+    Limits: product specification, section 3.
+    """
+
+    name = "nvlink_crc"
+    fields = (NVLINK_CRC_FLIT_TOTAL,)
+    window = RateWindow("errors", slots=60, slot_s=60)
+    quantity = "errors_per_hour"
+
+    class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        limits: Thresholds = Thresholds(warning=100.0, critical=10_000.0, evict=100_000.0)  # errors per hour

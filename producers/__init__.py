@@ -1,0 +1,1 @@
+"""Node side: hardware and kernel to observations; runs node commands."""

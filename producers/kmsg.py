@@ -1,0 +1,153 @@
+"""Source `kmsg`: the faults in this machine's kernel log, live."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from producers.host import boot_ms, hostname, now_ms
+from producers.kernel_faults import IDENTITY_MARK, KIND, KernelReader
+from producers.source import Observed, Source, SourceError
+from schemas import records
+
+RECORD_BYTES_MAX = 16_384  # the kernel writes up to 8 KiB
+RECORDS_PER_READ = 5_000
+WAIT_S = 1.0
+REST_WAIT_S = 0.3  # for further lines of a fault that is told in several
+DEVICE = "/dev/kmsg"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+def open_device() -> int:
+    return os.open(DEVICE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+class Kmsg(Source):
+    """Reads all that the kernel still holds, then what it adds. Records that were overwritten are counted.
+
+    node: None = this machine's name. open_device: gives a descriptor that yields a record with each read.
+    A position is `boot id/sequence number`: after a restart of the machine everything is new.
+    """
+
+    name = "kmsg"
+
+    def __init__(
+        self,
+        *,
+        node: str | None = None,
+        cluster: str = "default",
+        open_device: Callable[[], int] = open_device,
+        boot_id: str | None = None,
+    ) -> None:
+        self._node = node or hostname()
+        self._cluster = cluster
+        self._open_device = open_device
+        self._boot_id = boot_id
+        self._boot = ""
+        self._device: int | None = None
+        self._sequence = -1
+        self._resumed_behind = -1
+        self._reader = self._new_reader()
+
+    async def open(self, after: str | None) -> None:
+        await self.close()
+        try:
+            self._boot = self._boot_id or Path(BOOT_ID).read_text().strip()
+            self._device = self._open_device()
+        except FileNotFoundError as error:
+            raise SourceError(
+                f"{error.filename}: not there, as in many containers; mount it, or read a log with kernel-log:FILE"
+            ) from error
+        except PermissionError as error:
+            raise SourceError(
+                f"{error.filename}: permission denied; run as root, or with the capability CAP_SYSLOG"
+            ) from error
+        except OSError as error:
+            raise SourceError(f"{DEVICE}: {error.strerror}") from error
+        boot, _, sequence = (after or "/").rpartition("/")
+        self._sequence = self._resumed_behind = int(sequence) if boot == self._boot else -1
+        self._reader = self._new_reader()
+
+    async def read(self) -> list[Observed]:
+        if self._device is None:
+            raise SourceError(f"{DEVICE} is not open")
+        observed = self._records(self._device)
+        if not observed or self._reader.pending:
+            await self._wait(self._device, REST_WAIT_S if self._reader.pending else WAIT_S)
+            observed += self._records(self._device)
+        return observed + [self._fault(fault) for fault in self._reader.flush(otherwise_ms=now_ms())]
+
+    def position(self) -> str | None:
+        return f"{self._boot}/{self._sequence}" if self._boot else None
+
+    async def close(self) -> None:
+        device, self._device = self._device, None
+        if device is not None:
+            os.close(device)
+
+    def _new_reader(self) -> KernelReader:
+        return KernelReader(source=self.name, node=self._node, cluster=self._cluster)
+
+    def _records(self, device: int) -> list[Observed]:
+        """What the kernel has ready now."""
+        observed: list[Observed] = []
+        boot, now = boot_ms(), now_ms()
+        for _ in range(RECORDS_PER_READ):
+            try:
+                record = os.read(device, RECORD_BYTES_MAX)
+            except BlockingIOError:
+                break
+            except BrokenPipeError:  # the kernel was faster: the next read is of the oldest record it still has
+                continue
+            except OSError as error:
+                raise SourceError(f"{DEVICE}: cannot read on: {error.strerror}") from error
+            if not record:
+                raise SourceError(f"{DEVICE}: closed by the other side")
+            sequence, known = _sequence(record), False
+            if sequence is not None:
+                observed += self._overwritten(sequence, now)
+                known = sequence <= self._resumed_behind
+                self._sequence = max(self._sequence, sequence)
+            if not known or IDENTITY_MARK in record:  # what was read in an earlier run still tells which GPU is which
+                faults = self._reader.feed(record, otherwise_ms=now, boot_ms=boot)
+                observed += map(self._fault, faults)
+        return observed
+
+    def _overwritten(self, sequence: int, now: int) -> list[Observed]:
+        """The loss of records between the last one and this one, as an observation."""
+        lost = sequence - self._sequence - 1
+        if lost <= 0 or self._sequence < 0:
+            return []
+        status = records.SourceStatus(
+            ts=now,
+            cluster=self._cluster,
+            node=self._node,
+            source=self.name,
+            state="ok",
+            detail=f"the kernel overwrote {lost} records before they were read",
+            lost=lost,
+        )
+        return [Observed(self._node, "source", records.encode(status))]
+
+    def _fault(self, fault: records.KernelFault) -> Observed:
+        return Observed(fault.node, KIND, records.encode(fault))
+
+    async def _wait(self, device: int, seconds: float) -> None:
+        """Until there is something to read, or the time has passed."""
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_reader(device, ready.set)
+        try:
+            await asyncio.wait_for(ready.wait(), seconds)
+        except TimeoutError:
+            pass
+        finally:
+            loop.remove_reader(device)
+
+
+def _sequence(record: bytes) -> int | None:
+    """The sequence number in `priority,sequence,...;text`."""
+    parts = record.split(b",", 2)
+    return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else None

@@ -1,0 +1,106 @@
+"""The lines of a log file from a position on: once to its end, or on and on through rotation."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from producers.source import SourceError
+
+LINE_BYTES_MAX = 1 << 20  # a longer line comes in parts
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Tail:
+    """A position is `inode:offset`: a file that was renamed meanwhile is found again and read to its end first.
+
+    follow: a line without its end is not given out yet, and the end of the file is not the end. note: what
+    could not be continued, in words; empty if nothing.
+    """
+
+    def __init__(self, path: Path, after: str | None, *, follow: bool) -> None:
+        self.note = ""
+        self._path = path
+        self._follow = follow
+        self._offset = 0
+        self._replaced = False  # another file has taken the path: this one grows no more
+        self._file = self._resume(after) if after else _open(path)
+        self._inode = os.fstat(self._file.fileno()).st_ino
+
+    @property
+    def position(self) -> str:
+        return f"{self._inode}:{self._offset}"
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    @property
+    def modified_ms(self) -> int:
+        return os.fstat(self._file.fileno()).st_mtime_ns // 1_000_000
+
+    def line(self) -> bytes | None:
+        """The next line with its end; None = no more, for now when following."""
+        line = self._file.readline(LINE_BYTES_MAX)
+        complete = line.endswith(b"\n") or len(line) == LINE_BYTES_MAX
+        if line and (complete or not self._follow or self._replaced):
+            self._offset += len(line)
+            return line
+        if self._follow:
+            self._file.seek(self._offset)
+            self._turn()
+        return None
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _turn(self) -> None:
+        """At the end of the file: go on with its successor, if there is one."""
+        try:
+            now = self._path.stat()
+        except FileNotFoundError:  # between the rename and the new file
+            return
+        if now.st_ino == self._inode:
+            if now.st_size < self._offset:
+                self.note = "the log was cut short while it was read: it is read from its new beginning"
+                self._offset = 0
+                self._file.seek(0)
+        elif not self._replaced:
+            self._replaced = True  # its last lines may just have been written: look once more
+        else:
+            self._file.close()
+            self._file = _open(self._path)
+            self._inode, self._offset, self._replaced = os.fstat(self._file.fileno()).st_ino, 0, False
+
+    def _resume(self, after: str) -> BinaryIO:
+        inode, offset = map(int, after.split(":"))
+        siblings = sorted(glob.glob(f"{glob.escape(str(self._path))}?*"))
+        for candidate in (self._path, *map(Path, siblings)):
+            try:
+                found = candidate.stat()
+            except OSError:
+                continue
+            if found.st_ino == inode and found.st_size >= offset:
+                file = _open(candidate)
+                file.seek(offset)
+                self._offset = offset
+                self._replaced = candidate != self._path
+                return file
+        self.note = "the log that was read last is gone: what had been added to it since is lost"
+        return _open(self._path)
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SourceError(f"{path}: not a file; a log is read from a file")
+        file = path.open("rb")
+        if file.peek(2).startswith(GZIP_MAGIC):
+            file.close()
+            raise SourceError(f"{path}: compressed; unpack it first (gunzip --keep)")
+    except OSError as error:
+        raise SourceError(f"{path}: cannot read the log: {error.strerror}") from error
+    return file

@@ -1,0 +1,256 @@
+"""Every record on every topic but telemetry frames (`schemas.frames`), as typed structs; JSON on the wire.
+
+Unknown fields are ignored and missing optional ones have defaults, so that old and new versions run side by
+side. `v` is the schema version of the record; `ts` its event time in ms since the epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from schemas.states import Action, CaseState, Condition
+
+
+class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What all records carry: schema version, event time, cluster and node."""
+
+    v: int = 1
+    ts: int
+    cluster: str = "default"
+    node: str
+
+
+class Gpu(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A GPU's identity: UUID and PCI address (`dddd:bb:dd`), either empty while unknown, never both."""
+
+    uuid: str = ""
+    bdf: str = ""
+
+
+def gpu_key(node: str, uuid: str, bdf: str) -> str:
+    """The key of a GPU's records: its UUID, else `node/BDF`."""
+    return uuid or f"{node}/{bdf}"
+
+
+# --- observations: what nodes, operators and the pipeline itself say -----------------------------------------
+
+
+class Observation(Record, kw_only=True):
+    """Said by an agent: numbered per `epoch` (the agent's start, ms), so that doubles and gaps show."""
+
+    epoch: int = 0
+    seq: int = 0
+
+
+class GpuInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One GPU as its node lists it. `mig`: MIG mode is on."""
+
+    uuid: str
+    bdf: str = ""
+    model: str = ""
+    serial: str = ""
+    mig: bool = False
+
+
+class Inventory(Observation, kw_only=True, tag_field="kind", tag="inventory"):
+    """The GPUs of a node, complete. A new `boot` (boot id) or `driver_load` restarts volatile counters."""
+
+    gpus: list[GpuInfo]
+    driver: str = ""
+    boot: str = ""
+    driver_load: str = ""
+    rack: str = ""
+
+
+class KernelFault(Observation, kw_only=True, tag_field="kind", tag="kernel"):
+    """A fault the kernel (or Fabric Manager) printed, parsed; `raw` keeps the lines as they stood.
+
+    fault: "xid", "sxid", "bus-loss" or "unparsed". bdf: of the GPU, of the switch for an SXid.
+    """
+
+    fault: str
+    code: int | None = None
+    bdf: str = ""
+    uuid: str = ""
+    gi: int | None = None
+    ci: int | None = None
+    pid: int | None = None
+    process: str = ""
+    message: str = ""
+    previous: int | None = None
+    severity: str = ""
+    recovery_action: int | None = None
+    source: str = ""
+    raw: str = ""
+
+
+class SourceStatus(Observation, kw_only=True, tag_field="kind", tag="source"):
+    """How a source fares. state: "ok", "failing" or "ended". lost: observations that it knows it lost."""
+
+    source: str
+    state: str
+    detail: str = ""
+    lost: int = 0
+
+
+class Operator(Record, kw_only=True, tag_field="kind", tag="operator"):
+    """An operator's word on one GPU. action: "restore" clears latched faults and ends the GPU's case."""
+
+    action: str
+    uuid: str = ""
+    bdf: str = ""
+    author: str = ""
+    note: str = ""
+
+
+class PolicyChange(Record, kw_only=True, tag_field="kind", tag="policy"):
+    """From this position on, this policy. One copy per partition with the same `id`; `document` is complete."""
+
+    node: str = ""
+    id: str
+    document: dict[str, Any]
+
+
+class Tick(Record, kw_only=True, tag_field="kind", tag="tick"):
+    """Nothing but the time: appended while nothing else is, so that timers fire.
+
+    counts: on `fleet-events`, what the node stage has dropped or corrected so far (duplicates, clock steps ...).
+    """
+
+    node: str = ""
+    counts: dict[str, int] = {}
+
+
+# --- derived records -----------------------------------------------------------------------------------------
+
+
+class Xid(Record, kw_only=True):
+    """A classified kernel fault. repeat: identical to one within the coalescing time, not counted again."""
+
+    cluster: str
+    fault: str
+    code: int | None = None
+    uuid: str = ""
+    bdf: str = ""
+    gi: int | None = None
+    ci: int | None = None
+    pid: int | None = None
+    process: str = ""
+    message: str = ""
+    previous: int | None = None
+    severity: str
+    response: str
+    meaning: str
+    repeat: bool = False
+    raw: str = ""
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a score is not 1.0: one signal's finding, with the value it was judged by, at the time it changed.
+
+    level: warning, critical, evict or unknown. cap: the highest score it leaves. limit: the threshold that was
+    passed, in the value's unit. text: the same for people.
+    """
+
+    signal: str
+    level: str
+    cap: float
+    quantity: str = ""
+    value: float | None = None
+    unit: str = ""
+    limit: float | None = None
+    since: int = 0
+    text: str = ""
+
+
+class Judged(Record, kw_only=True):
+    """What derived records about one GPU share."""
+
+    cluster: str  # always written: equal records shall be equal bytes, wherever the name came from
+    uuid: str = ""
+    bdf: str = ""
+
+
+class Rate(Judged, kw_only=True):
+    """A windowed error rate of one signal, on change of its class and at a slow heartbeat."""
+
+    signal: str
+    level: str
+    quantity: str
+    value: float | None
+    unit: str = ""
+
+
+class Score(Judged, kw_only=True):
+    """score: the smallest cap of all signals, 0.0 to 1.0. held: the same with hysteresis (what weights use)."""
+
+    score: float
+    held: float
+    condition: Condition
+    reasons: list[Reason] = []
+
+
+class ConditionChange(Judged, kw_only=True, tag_field="kind", tag="condition"):
+    """To the cluster stage: one GPU's judgement changed.
+
+    hard: a fault that no budget may hold back. corruption: outputs may be wrong. evidence: time of the newest
+    sample or event behind it.
+    """
+
+    score: float
+    held: float
+    condition: Condition
+    action: Action = Action.NONE
+    hard: bool = False
+    corruption: bool = False
+    evidence: int = 0
+    reasons: list[Reason] = []
+
+
+class Gone(Judged, kw_only=True, tag_field="kind", tag="gone"):
+    """To the cluster stage: another GPU stands in this one's slot now; its case ends."""
+
+
+class Decision(Judged, kw_only=True):
+    """What a scheduler reads: `weight` 0.0 (no traffic) to 1.0. policy: the id that made it.
+
+    held_by: what keeps a discretionary change from taking effect ("budget"), else empty.
+    """
+
+    weight: float
+    score: float
+    condition: Condition
+    state: CaseState
+    action: Action = Action.NONE
+    held_by: str = ""
+    reasons: list[Reason] = []
+    policy: str = ""
+
+
+class Eviction(Judged, kw_only=True):
+    """The case of one GPU: its state and what opened it."""
+
+    state: CaseState
+    action: Action
+    cause: str
+    opened: int
+    detail: str = ""
+
+
+class DeadLetter(Record, kw_only=True):
+    """A record that could not be understood: where it stood, why, and its bytes (base64 in JSON)."""
+
+    node: str = ""
+    source: str
+    kind: str = ""
+    why: str
+    data: bytes = b""
+
+
+Observed = Inventory | KernelFault | SourceStatus | Operator | PolicyChange | Tick
+FleetEvent = ConditionChange | Gone | Operator | PolicyChange | Tick
+Derived = Xid | Rate | Score | Decision | Eviction | DeadLetter | Inventory
+
+encode = msgspec.json.Encoder().encode

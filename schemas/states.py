@@ -1,0 +1,57 @@
+"""The closed vocabularies: what a GPU's condition, its case and an action may be. Defined here and nowhere else."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+
+class Level(IntEnum):
+    """How bad one signal finds one GPU. `NONE` is "cannot tell" (blank, not sampled), never "fine"."""
+
+    NONE = -1
+    FINE = 0
+    WARNING = 1
+    CRITICAL = 2
+    EVICT = 3
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+class Condition(StrEnum):
+    """The judgement on one GPU. Bands of the score: [0.9, 1], [0.7, 0.9), (0.3, 0.7), [0, 0.3]."""
+
+    HEALTHY = "healthy"
+    WARNING = "warning"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def of_score(cls, score: float) -> Condition:
+        """The band that holds `score` (0.0 to 1.0)."""
+        if score >= 0.9:
+            return cls.HEALTHY
+        if score >= 0.7:
+            return cls.WARNING
+        return cls.DEGRADED if score > 0.3 else cls.FAILED
+
+
+class CaseState(StrEnum):
+    """Where the workflow of one GPU that is taken out stands. A GPU without a case is `IN_SERVICE`."""
+
+    IN_SERVICE = "in-service"
+    DRAINING = "draining"
+    DRAINED = "drained"
+
+
+class Action(StrEnum):
+    """What shall be done about a GPU, mildest first."""
+
+    NONE = "none"
+    MONITOR = "monitor"
+    DRAIN = "drain"
+    EVICT = "evict"
+    EVICT_PERMANENTLY = "evict-permanently"
+    REMOVE_NODE = "remove-node"

@@ -1,0 +1,57 @@
+"""The topics: one declaration each, read by every log, by the documentation and by `tail`."""
+
+from __future__ import annotations
+
+import msgspec
+
+PREFIX = "gpu-vitals."
+DAY_S = 86_400
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """name: without the prefix. key: what records are keyed by. retention_s: None = compacted, newest per key."""
+
+    name: str
+    key: str
+    retention_s: int | None
+    about: str
+
+    @property
+    def compacted(self) -> bool:
+        return self.retention_s is None
+
+    @property
+    def full_name(self) -> str:
+        return PREFIX + self.name
+
+
+OBSERVATIONS = "observations"
+XIDS = "xids"
+INVENTORY = "inventory"
+RATES = "rates"
+SCORES = "scores"
+FLEET_EVENTS = "fleet-events"
+DECISIONS = "decisions"
+EVICTIONS = "evictions"
+DEAD_LETTER = "dead-letter"
+
+TOPICS: dict[str, Topic] = {
+    topic.name: topic
+    for topic in (
+        Topic(
+            OBSERVATIONS, "node", 7 * DAY_S, "all that a node says, in its own order; policy and ticks too"
+        ),
+        Topic(XIDS, "node", 30 * DAY_S, "classified Xid, SXid and bus-loss events, raw line kept"),
+        Topic(INVENTORY, "node", None, "node to GPUs: UUID, BDF, model, serial, driver, boot id"),
+        Topic(RATES, "gpu", 7 * DAY_S, "windowed error rates, on change of class and at a slow heartbeat"),
+        Topic(SCORES, "gpu", None, "score, condition and reasons with their evidence"),
+        Topic(
+            FLEET_EVENTS, "cluster", 30 * DAY_S, "input of the cluster stage: conditions, operators, ticks"
+        ),
+        Topic(DECISIONS, "gpu", None, "what schedulers read: weight, state, action, reasons, policy version"),
+        Topic(EVICTIONS, "gpu", None, "the case of a GPU that is taken out: state, reason, since when"),
+        Topic(
+            DEAD_LETTER, "source", 30 * DAY_S, "each record that could not be understood: bytes, where, why"
+        ),
+    )
+}

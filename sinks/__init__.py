@@ -1,0 +1,1 @@
+"""Effects: records to the world; stateless, each intent gets one result."""

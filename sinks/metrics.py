@@ -1,0 +1,286 @@
+"""Prometheus metrics: the fleet's health under the specified names, the pipeline's own under `gpu_vitals_*`.
+
+What is blank, stale or unknown has no series: never 0, never a sentinel. `gpu_id` is the UUID, or `node/BDF`
+while that is unknown. CRC errors of NVLink are those of the single links; where a source knows only their
+total there is no series, as a sum beside its own parts would count twice. One name breaks a rule by
+specification: `dcgm_retired_pages_total` is a gauge (promtool: non-counter metrics should not have "_total" suffix).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import Lock
+from typing import ClassVar, NamedTuple
+
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from schemas import fields, frames, records, topics
+from schemas.log import Record
+from schemas.records import gpu_key
+from schemas.states import CaseState, Condition
+from sinks.readings import Reading, Readings
+from sinks.sink import Sink
+
+GPU = ("gpu_id", "hostname")
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # OpenMetrics forbids a gauge named _total
+
+
+class StageStats(NamedTuple):
+    """What a stage's runner counts. lag: records of its input that it has not stepped."""
+
+    stage: str
+    records: int
+    outputs: int
+    commits: int
+    restores: int
+    lag: int
+
+
+class MetricsSink(Sink, Collector):
+    """Applied to by the pipeline's thread, collected by any other. stages: asked at each collection."""
+
+    name = "metrics"
+    topics = (
+        topics.OBSERVATIONS,
+        topics.SCORES,
+        topics.DECISIONS,
+        topics.EVICTIONS,
+        topics.XIDS,
+        topics.DEAD_LETTER,
+    )
+    rebuilds: ClassVar[bool] = True
+
+    def __init__(self, stages: Callable[[], Iterable[StageStats]] = tuple) -> None:
+        self._stages = stages
+        self._lock = Lock()
+        self._applied: dict[str, int] = {}
+        self._now_ms = 0
+        self._readings = Readings()
+        self._scores: dict[str, records.Score] = {}
+        self._findings: set[tuple[str, str]] = set()  # (signal, level) seen at any time: 0 now, not absent
+        self._cases: dict[str, int] = {}  # key: when its newest case was opened
+        self._evictions: Counter[tuple[str, str, str]] = Counter()
+        self._xids: Counter[tuple[str, str]] = Counter()
+        self._sources: dict[tuple[str, str], records.SourceStatus] = {}
+        self._decisions = self._dead_letters = 0
+        self._unreadable: Counter[str] = Counter()
+
+    async def apply(self, topic: str, records: Sequence[Record]) -> None:
+        take = {
+            topics.OBSERVATIONS: self._take_observation,
+            topics.SCORES: self._take_score,
+            topics.DECISIONS: self._take_decision,
+            topics.EVICTIONS: self._take_eviction,
+            topics.XIDS: self._take_xid,
+            topics.DEAD_LETTER: self._take_dead_letter,
+        }[topic]
+        with self._lock:
+            for record in records:
+                if record.offset <= self._applied.get(topic, -1):
+                    continue
+                self._applied[topic] = record.offset
+                try:
+                    take(record)
+                except ValueError:  # bad input is a dead letter; a derived record may be of a newer version
+                    self._unreadable[topic] += 1
+
+    def page(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return generate_latest(registry)
+
+    def _take_observation(self, record: Record) -> None:
+        self._now_ms = max(self._now_ms, record.ts)
+        if record.kind == frames.KIND:
+            self._readings.take(record)
+        elif record.kind == "source":
+            status = _status(record.value)
+            self._sources[status.source, status.node] = status
+
+    def _take_score(self, record: Record) -> None:
+        if not record.value:
+            self._scores.pop(record.key, None)
+            return
+        score = _score(record.value)
+        self._scores[record.key] = score
+        self._findings.update((reason.signal, reason.level) for reason in score.reasons)
+
+    def _take_decision(self, record: Record) -> None:
+        self._decisions += bool(record.value)
+
+    def _take_eviction(self, record: Record) -> None:
+        if not record.value:
+            return
+        eviction = _eviction(record.value)
+        key = gpu_key(eviction.node, eviction.uuid, eviction.bdf)
+        if eviction.state is not CaseState.IN_SERVICE and self._cases.get(key) != eviction.opened:
+            self._cases[key] = eviction.opened
+            self._evictions[key, eviction.node, eviction.cause] += 1
+
+    def _take_xid(self, record: Record) -> None:
+        xid = _xid(record.value)
+        self._xids[xid.fault, "" if xid.code is None else str(xid.code)] += 1
+
+    def _take_dead_letter(self, record: Record) -> None:
+        self._dead_letters += 1
+
+    def collect(self) -> Iterator[Metric]:
+        with self._lock:  # only to copy: families of a large fleet take a while to build
+            readings = list(self._readings.fresh(self._now_ms))
+            scores = dict(self._scores)
+            findings = sorted(self._findings)
+            evictions, xids = dict(self._evictions), dict(self._xids)
+            sources, unreadable = dict(self._sources), dict(self._unreadable)
+            decisions, dead_letters = self._decisions, self._dead_letters
+        yield from _health(scores)
+        yield from _telemetry(readings)
+        yield _counter(
+            "dynamo_gpu_eviction",
+            "Times a GPU was taken out of service.",
+            (*GPU, "reason"),
+            evictions.items(),
+        )
+        yield from _fleet(scores, findings)
+        yield _counter("gpu_vitals_xid_events", "Xids and kin (see fault), coalesced.", ("fault", "code"), xids.items())
+        yield _counter("gpu_vitals_decisions", "Decisions published.", (), [((), decisions)])
+        yield _counter("gpu_vitals_dead_letters", "Records that could not be understood.", (), [((), dead_letters)])
+        yield _counter(
+            "gpu_vitals_metrics_unreadable",
+            "Records that this page could not read.",
+            ("topic",),
+            [((topic,), count) for topic, count in unreadable.items()],
+        )
+        yield from _source_health(sources)
+        yield from _stage_health(self._stages())
+
+
+_score = msgspec.json.Decoder(records.Score).decode
+_eviction = msgspec.json.Decoder(records.Eviction).decode
+_xid = msgspec.json.Decoder(records.Xid).decode
+_status = msgspec.json.Decoder(records.SourceStatus).decode
+
+Samples = Iterable[tuple[tuple[str, ...], float]]
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], samples: Samples) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family
+
+
+def _counter(name: str, text: str, labels: Sequence[str], samples: Samples) -> Metric:
+    """Published as `name`_total."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family
+
+
+def _health(scores: dict[str, records.Score]) -> Iterator[Metric]:
+    yield _gauge(
+        "dcgm_gpu_health_score",
+        "Health, 0 (dead) to 1 (perfect): the smallest cap of all signals; absent while unknown.",
+        GPU,
+        (((key, score.node), score.score) for key, score in scores.items() if score.condition is not Condition.UNKNOWN),
+    )
+
+
+def _telemetry(readings: list[Reading]) -> Iterator[Metric]:
+    def shown(field: int, *more: str) -> Samples:
+        for reading in readings:
+            value = reading.values.get(field)
+            if value is not None:
+                yield (reading.key, reading.node, *more), value
+
+    yield _counter(
+        "dcgm_ecc_correctable",
+        "Correctable ECC errors since the driver was loaded (DCGM field 310).",
+        GPU,
+        shown(fields.ECC_SBE_VOLATILE),
+    )
+    yield _counter(
+        "dcgm_ecc_uncorrectable",
+        "Uncorrectable ECC errors since the driver was loaded (DCGM field 311).",
+        GPU,
+        shown(fields.ECC_DBE_VOLATILE),
+    )
+    yield _gauge("dcgm_gpu_temperature_celsius", "GPU temperature (DCGM field 150).", GPU, shown(fields.GPU_TEMP))
+    yield _gauge(
+        "dcgm_retired_pages_total",
+        "Retired pages by cause: single-bit or double-bit errors (DCGM fields 390, 391).",
+        (*GPU, "type"),
+        [*shown(fields.RETIRED_SBE, "sbe"), *shown(fields.RETIRED_DBE, "dbe")],
+    )
+    yield _counter(
+        "dcgm_nvlink_crc_errors",
+        "NVLink CRC flit errors of one link (DCGM fields 400 ff.).",
+        (*GPU, "link_id"),
+        (sample for link, field in enumerate(fields.NVLINK_CRC_FLIT) for sample in shown(field, str(link))),
+    )
+
+
+def _fleet(scores: dict[str, records.Score], findings: list[tuple[str, str]]) -> Iterator[Metric]:
+    conditions = Counter(score.condition for score in scores.values())
+    yield _gauge(
+        "gpu_vitals_gpus",
+        "GPUs by condition.",
+        ("condition",),
+        [((condition.value,), conditions[condition]) for condition in Condition],
+    )
+    yield _gauge(
+        "gpu_vitals_gpu_condition",
+        "The condition of each GPU: 1 for the one it is in.",
+        (*GPU, "condition"),
+        [((key, score.node, score.condition.value), 1) for key, score in scores.items()],
+    )
+    now = Counter((reason.signal, reason.level) for score in scores.values() for reason in score.reasons)
+    yield _gauge(
+        "gpu_vitals_signal_gpus",
+        "GPUs whose score a signal lowers now, by signal and level.",
+        ("signal", "level"),
+        [(finding, now[finding]) for finding in findings],
+    )
+
+
+def _source_health(sources: dict[tuple[str, str], records.SourceStatus]) -> Iterator[Metric]:
+    labels = ("source", "node")
+    yield _gauge(
+        "gpu_vitals_source_up",
+        "Whether a source could be read at its last try; absent once it has ended.",
+        labels,
+        [(at, status.state == "ok") for at, status in sources.items() if status.state != "ended"],
+    )
+    yield _counter(
+        "gpu_vitals_source_lost",
+        "Observations that a source knows it has lost.",
+        labels,
+        [(at, status.lost) for at, status in sources.items()],
+    )
+
+
+def _stage_health(stats: Iterable[StageStats]) -> Iterator[Metric]:
+    stages = list(stats)
+    for name, text in (
+        ("records", "Records a stage has stepped."),
+        ("outputs", "Records a stage has derived and committed."),
+        ("commits", "Commits of a stage."),
+        ("restores", "Times a stage has started from its checkpoint and position."),
+    ):
+        yield _counter(
+            f"gpu_vitals_stage_{name}",
+            text,
+            ("stage",),
+            [((each.stage,), getattr(each, name)) for each in stages],
+        )
+    yield _gauge(
+        "gpu_vitals_stage_lag_records",
+        "Records of its input that a stage has not stepped yet.",
+        ("stage",),
+        [((each.stage,), each.lag) for each in stages],
+    )

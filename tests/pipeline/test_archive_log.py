@@ -1,0 +1,164 @@
+"""Recordings are read as they were written, however they end; what one stage writes reaches the next."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from pipeline.archive_log import BEFORE_ALL, ArchiveLog
+from pipeline.errors import UsageProblem
+from pipeline.recording_file import Recordings
+from schemas.log import Output, Part, Record
+from schemas.recording import Digest, render, render_digest
+
+FIRST = Part("first", "observations")
+SECOND = Part("second", "fleet-events")
+
+
+def line(ts: int, **more: Any) -> bytes:
+    return json.dumps({"ts": ts, "node": "n", "kind": "tick", "value": {"ts": ts}} | more).encode() + b"\n"
+
+
+def write(path: Path, data: bytes) -> list[Path]:
+    path.write_bytes(zstandard.ZstdCompressor().compress(data) if path.suffix == ".zst" else data)
+    return [path]
+
+
+def records(paths: Sequence[Path], stage: str = "node") -> list[Record]:
+    return list(Recordings(paths).records(stage))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.zst"])
+def test_lines_become_records_numbered_on(tmp_path: Path, name: str) -> None:
+    paths = write(tmp_path / name, line(5) + b"\n" + line(6, offset=7) + line(6) + line(4, offset=3))
+    found = records(paths)
+    assert [(record.offset, record.ts) for record in found] == [(0, 5), (7, 6), (8, 6), (9, 4)]
+    assert found[0] == Record(0, 5, "n", "tick", b'{"ts":5}')
+
+
+def test_zstd_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    (tmp_path / "recording").write_bytes(zstandard.ZstdCompressor().compress(line(5)))
+    assert len(records([tmp_path / "recording"])) == 1
+
+
+def test_zstd_frames_stand_one_behind_the_other(tmp_path: Path) -> None:
+    frames = [zstandard.ZstdCompressor().compress(line(n) * 50) for n in (1, 2, 3)]
+    (tmp_path / "a.zst").write_bytes(b"".join(frames))
+    assert [record.ts for record in records([tmp_path / "a.zst"])] == [1] * 50 + [2] * 50 + [3] * 50
+
+
+def test_files_stand_one_behind_the_other(tmp_path: Path) -> None:
+    paths = write(tmp_path / "a", line(1) + line(2)) + write(tmp_path / "b", line(3) + line(4, offset=0))
+    assert [(record.offset, record.ts) for record in records(paths)] == [(0, 1), (1, 2), (2, 3), (3, 4)]
+
+
+def test_each_stage_has_its_own_input(tmp_path: Path) -> None:
+    digest = Digest("node", 0, 2, 1, "ab")
+    data = line(1, offset=0) + line(2, offset=0, stage="cluster") + render_digest(digest) + line(3, offset=1)
+    paths = write(tmp_path / "a", data)
+    assert [record.ts for record in records(paths)] == [1, 3]
+    assert [record.ts for record in records(paths, "cluster")] == [2]
+    assert Recordings(paths).contents() == ({"node", "cluster"}, [digest])
+
+
+BAD = [
+    b"no JSON at all\n",
+    b'{"ts": 5, "kind": "tick"}\n',
+    b'{"ts": "soon", "kind": "tick", "value": {}}\n',
+    b'{"kind": "tick", "value": {}}\n',
+    b'{"ts": 1e300, "kind": "tick", "value": {}}\n',
+    b'{"ts": 5, "kind": "telemetry", "value": 7}\n',
+    b'{"ts": 5, "kind": "telemetry", "value": {"node": "n", "seq": 1, "gpus": [{"uuid": "G"}], "ticks": [1, 2],'
+    b' "fields": {"150": [1, 2, 3]}}}\n',
+    b'{"ts": 5, "kind": "x", "raw": "not base64!"}\n',
+    b"[" * 100_000 + b"\n",
+    b"\xff\xfe\x00\n",
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=range(len(BAD)))
+def test_bad_line_is_handed_on_and_nothing_beside_it_is_lost(tmp_path: Path, bad: bytes) -> None:
+    found = records(write(tmp_path / "a", bad + line(5) + bad + line(6)))
+    assert [(record.offset, record.ts) for record in found] == [(0, 5), (1, 5), (2, 5), (3, 6)]
+    assert [(record.kind, record.value) for record in found[::2]] == [("unreadable", bad)] * 2
+    assert [record.kind for record in found[1::2]] == ["tick"] * 2
+
+
+@pytest.mark.parametrize("end", [b'{"ts": 9, "no', b"\n\n", b""])
+def test_last_line_that_is_cut_off_is_reported(tmp_path: Path, end: bytes) -> None:
+    recordings = Recordings(write(tmp_path / "a", line(5) + end))
+    assert len(list(recordings.records("node"))) == 1
+    cut_off = f"{tmp_path}/a: the last line is cut off and left out"
+    assert recordings.notes == ([cut_off] if end.startswith(b"{") else [])
+
+
+def test_last_line_may_lack_its_newline(tmp_path: Path) -> None:
+    recordings = Recordings(write(tmp_path / "a", line(5) + line(6).strip()))
+    assert len(list(recordings.records("node"))) == 2
+    assert recordings.notes == []
+
+
+def test_zstd_file_that_is_cut_off_or_damaged_is_reported(tmp_path: Path) -> None:
+    frame = zstandard.ZstdCompressor().compress(b"".join(line(n) for n in range(1, 500)))
+    (tmp_path / "a.zst").write_bytes(frame + frame[:-100])
+    recordings = Recordings([tmp_path / "a.zst"])
+    assert len(list(recordings.records("node"))) >= 499
+    assert recordings.notes[-1] == f"{tmp_path}/a.zst: cannot be read to its end: the last zstd frame is cut off"
+    (tmp_path / "a.zst").write_bytes(frame + b"rubbish")
+    recordings = Recordings([tmp_path / "a.zst"])
+    assert len(list(recordings.records("node"))) == 499
+    assert "cannot be read to its end: zstd decompress error" in recordings.notes[0]
+
+
+def test_missing_file_is_a_usage_problem(tmp_path: Path) -> None:
+    with pytest.raises(UsageProblem, match="cannot read the recording: No such file"):
+        records([tmp_path / "none"])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record(3, 5, "n", "tick", b'{"ts":5}'),
+        Record(3, 5, "n", "tick", b'{ "ts" : 5 }'),  # other bytes than we would write
+        Record(3, 5, "n", "telemetry", b"\x00\xffno frame"),
+        Record(3, 5, "n", "unreadable", b"no JSON\n"),
+        Record(3, 5, "", "empty", b""),
+        Record(3, 5, "n", "null", b"null"),
+    ],
+    ids=lambda record: record.kind,
+)
+def test_any_record_comes_back_as_it_was(tmp_path: Path, record: Record) -> None:
+    assert records(write(tmp_path / "a", render("node", record))) == [record]
+
+
+def test_outputs_are_handed_over_and_fed_to_the_next_stage() -> None:
+    async def main() -> None:
+        handed: list[Output] = []
+        given = [Record(n, n, "k", "x", b"") for n in range(3)]
+        log = ArchiveLog({"observations": given}, {"fleet-events"}, lambda part, outputs: handed.extend(outputs))
+        assert await log.restore(FIRST) == (None, BEFORE_ALL)
+        assert [batch async for batch in log.read(FIRST, 0)] == [given]
+
+        reader = log.read(SECOND, 0)
+        outputs = [
+            Output("fleet-events", "k", "a", b"1", 9, 0, 0),
+            Output("scores", "k", "b", b"2", 9, 0, 1),
+            Output("fleet-events", "k", "c", b"3", 9, 2, 0),
+        ]
+        await log.commit(FIRST, outputs[:1], 1)
+        (first,) = await anext(reader)
+        assert first == Record(0, 9, "k", "a", b"1", ("first", 0, 0, 0))
+        await log.commit(FIRST, outputs[1:], 3)
+        log.complete(["fleet-events", "scores"])
+        (second,) = await anext(reader)
+        assert (second.offset, second.value) == (1, b"3")
+        assert [batch async for batch in reader] == []
+        assert handed == outputs
+
+    asyncio.run(main())
