@@ -63,8 +63,8 @@ def fleet(nodes: int, seconds: int, *, moving: bool) -> list[Record]:
         columns: dict[int, list[float | None]] = {field: [value] * GPUS * TICKS for field, value in GAUGES.items()}
         columns |= {field: [0] * GPUS for field in STILL}
         for field in MOVING:
-            # A step of 1000 is beyond every limit from the first frame on: scores settle, counters go on.
-            counts = [1000 * (number * TICKS + tick) for tick in range(TICKS) for _ in range(GPUS)]
+            # A step of a million is beyond every limit from the first frame on: scores settle, counters go on.
+            counts = [1_000_000 * (number * TICKS + tick) for tick in range(TICKS) for _ in range(GPUS)]
             columns[field] = [float(count) for count in counts] if moving else [0] * GPUS
         ticks = [ms - (TICKS - 1 - tick) * 1000 for tick in range(TICKS)]
         frame = frames.build(node="", seq=number, gpus=gpus[0], ticks=ticks, columns=columns)

@@ -63,15 +63,20 @@ def baseline_ns(log: Sequence[Record]) -> float:
 
 
 def main() -> None:
-    python = baseline_ns(fleet(25, 60, moving=False))
     print(f"{'node stage, one core':44}{'M GPU-ticks/s':>15}{'ns/GPU-tick':>13}{'x plain Python':>16}")
-    print(f"{'plain Python, one GPU at a time':44}{1e3 / python:15.3f}{python:13.0f}{1.0:16.1f}")
-    for rows, seconds in ((200, 200), (1000, 100), (6000, 50)):
-        for moving in (False, True):
-            nodes = rows // GPUS
-            ns = stage_ns(fleet(nodes, seconds, moving=moving), nodes)
-            what = f"waves of {rows} GPUs, " + ("five counters move" if moving else "quiet")
-            print(f"{what:44}{1e3 / ns:15.3f}{ns:13.0f}{python / ns:16.1f}")
+    for moving in (False, True):
+        kind = "five counters move" if moving else "quiet"
+        python = baseline_ns(fleet(25, 60, moving=moving))
+        row(f"plain Python, one GPU at a time, {kind}", python, python)
+        for gpus, seconds in ((200, 200), (1000, 100), (6000, 50)):
+            nodes = gpus // GPUS
+            log = fleet(nodes, seconds, moving=moving)
+            row(f"waves of {gpus} GPUs, {kind}", stage_ns(log, nodes), python)
+        row("merely decoding the frames", decode_ns(log[:2000]), python)
+
+
+def row(what: str, ns: float, python: float) -> None:
+    print(f"{what:44}{1e3 / ns:15.3f}{ns:13.0f}{python / ns:16.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -21,19 +21,21 @@ from pipeline.plan import Plan, plan
 from pipeline.recorder import Recorder
 from pipeline.settings import Settings, parse_address
 from pipeline.sqlite_log import DataDirectoryError, SqliteLog
-from processors.policy import to_change
+from processors.policy import Policy, to_change
 from sinks.console import ConsoleSink, Facts
 from sinks.http import HttpServer, Pages
 from sinks.metrics import CONTENT_TYPE, MetricsSink, StageStats
 from sinks.sink import Sink
 from sinks.stream import DecisionStream
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOTES = 2  # warnings that the live view shows
 
 
 def run(settings: Settings, live_view: bool) -> None:
     """Raises UsageProblem for what a user can mend, BrokenPipeError when nobody reads the decisions."""
     planned = plan(settings)
+    policy = policy_errors.load(settings.policy)
     with ExitStack() as stack:
         warnings = stack.enter_context(_warnings(live_view))
         directory = planned.data_dir or Path(stack.enter_context(TemporaryDirectory(prefix="gpu-vitals-")))
@@ -41,8 +43,15 @@ def run(settings: Settings, live_view: bool) -> None:
             log = SqliteLog(directory)
         except DataDirectoryError as error:
             raise UsageProblem(str(error)) from None
+
+        async def use_log() -> None:
+            try:
+                await _Run(settings, planned, policy, log, warnings, live_view).run()
+            finally:
+                await log.close()
+
         try:
-            asyncio.run(_Run(settings, planned, log, warnings, live_view).run())
+            asyncio.run(use_log())
         except Unavailable as error:
             raise UsageProblem(f"{directory}: {error}") from None
 
@@ -51,14 +60,19 @@ class _Run:
     """Ties an app to what shows it."""
 
     def __init__(
-        self, settings: Settings, planned: Plan, log: SqliteLog, warnings: deque[str], live_view: bool
+        self,
+        settings: Settings,
+        planned: Plan,
+        policy: Policy,
+        log: SqliteLog,
+        warnings: deque[str],
+        live_view: bool,
     ) -> None:
         self._settings = settings
         self._planned = planned
-        self._log = log
+        self._policy = policy
         self._warnings = warnings
         self._started = time.monotonic()
-        self._policy = policy_errors.load(settings.policy)
         self._console = ConsoleSink(self._facts) if live_view else None
         self._metrics = MetricsSink(self._stage_stats) if settings.listen else None
         sinks: list[Sink] = [self._console or DecisionStream(sys.stdout.buffer)]
@@ -67,7 +81,7 @@ class _Run:
         self._app = App(
             log,
             planned.sources,
-            to_change(self._policy, 0),
+            to_change(policy, 0),
             sinks,
             recorder=Recorder(Path(settings.record), log) if settings.record else None,
             node=settings.node,
@@ -81,11 +95,11 @@ class _Run:
         def end() -> None:
             """At the first signal in order; at the next one at once."""
             stop.set()
-            loop.remove_signal_handler(signal.SIGINT)
-            loop.remove_signal_handler(signal.SIGTERM)
+            for each in ENDING:
+                loop.remove_signal_handler(each)
 
-        loop.add_signal_handler(signal.SIGINT, end)
-        loop.add_signal_handler(signal.SIGTERM, end)
+        for each in ENDING:
+            loop.add_signal_handler(each, end)
         server = self._listen()
         if not self._console:
             logging.getLogger(__name__).info("%s", self._opening(server))
@@ -97,7 +111,6 @@ class _Run:
                 server.close()
             if view:
                 await cancel(view)
-            await self._log.close()
 
     def _listen(self) -> HttpServer | None:
         if not self._settings.listen or not self._metrics:

@@ -65,7 +65,7 @@ def _one_clock(names: Sequence[str], sources: Sequence[Source]) -> None:
 
 def _in_words(names: Sequence[str], speed: float) -> str:
     if names[0].startswith("simulator:"):
-        return f"simulated fleet with faults, {speed:g} x real time"
+        return f"simulated fleet with faults, {'in' if speed == 1 else f'{speed:g} x'} real time"
     return ", ".join(names)
 
 

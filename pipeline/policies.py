@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from processors.policy import Policy, from_document, to_change, unit
+from processors.signal import discover
 from schemas.records import PolicyChange
 
 PROFILES = ("default", "spec", "spec-quirks")
@@ -82,8 +84,16 @@ def describe(policy: Policy) -> list[Row]:
     for key, value in _flat(msgspec.to_builtins(policy.values)):
         if not key.startswith("reasons."):
             reason = _reason(key, reasons) if value != spec.get(key) else ""
-            rows.append(Row(key, value, spec.get(key), unit(key), reason))
+            rows.append(Row(key, value, spec.get(key), _unit(key), reason))
     return rows
+
+
+def _unit(key: str) -> str:
+    """The unit that the key's own name ends in; limits have that of the value they limit."""
+    limited = re.match(r"signals\.(\w+)\.limits\.(warning|critical|evict)$", key)
+    if limited:
+        return next(unit(signal.quantity) for signal in discover() if signal.name == limited[1])
+    return unit(key.rpartition(".")[2])
 
 
 def _reason(key: str, reasons: dict[str, str]) -> str:

@@ -54,9 +54,13 @@ class Recorder:
 
     def _open(self) -> None:
         self._writer = RecordingWriter(self._path, self._clock_s)
-        self._followers = [
-            _Follower(self._log, stage, self._writer, self._path, self._clock_s) for stage in self._stages
-        ]
+        try:
+            self._followers = [
+                _Follower(self._log, stage, self._writer, self._path, self._clock_s) for stage in self._stages
+            ]
+        except BaseException:
+            self._writer.close()
+            raise
 
     async def run(self) -> None:
         """Record until cancelled. A disk that cannot be written is logged once, and tried again for ever."""

@@ -13,6 +13,7 @@ import zstandard
 
 from pipeline.errors import UsageProblem
 from pipeline.recording_file import CHUNK_BYTES, ZstdFrames, is_zstd, lines
+from schemas.recording import Digest
 
 FRAME_BYTES = 1 << 18
 FRAME_S = 5.0
@@ -35,8 +36,8 @@ class RecordingWriter:
 
     def __init__(self, path: Path, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
+        self.last = _resume(path) if path.exists() else {}
         self._file = path.open("ab", buffering=0)
-        self.last = _resume(path)
         self._compress = zstandard.ZstdCompressor().compress if is_zstd(path) else None
         self._pending = bytearray()
         self._frame_due = clock_s() + FRAME_S
@@ -67,15 +68,20 @@ class RecordingWriter:
 
 def _resume(path: Path) -> dict[str, Last]:
     """Cut off what is not whole, and find out where each stage's input ends."""
+    other = UsageProblem(f"{path}: is something else, not a recording of a run", "name a new file")
     if not _is_recording(path):  # asked before anything is cut off
-        raise UsageProblem(f"{path}: is something else, not a recording of a run", "name a new file")
+        raise other
     os.truncate(path, _whole(path))
     last: dict[str, Last] = {}
-    for line, _ in lines(path):
-        place = _decode(line)
-        if place.offset is not None:
-            before = last.get(place.stage, Last(-1, b"", True))
-            last[place.stage] = Last(place.offset, line, before.complete and place.offset == before.offset + 1)
+    try:
+        for line, _ in lines(path):
+            place = _decode(line)
+            if place.offset is not None:
+                before = last.get(place.stage, Last(-1, b"", True))
+                complete = before.complete and place.offset == before.offset + 1
+                last[place.stage] = Last(place.offset, line, complete)
+    except ValueError as error:
+        raise other from error
     return last
 
 
@@ -95,7 +101,7 @@ class _Place(msgspec.Struct):
 
     stage: str = "node"
     offset: int | None = None
-    digest: msgspec.Raw | None = None
+    digest: Digest | None = None
 
 
 _BEGINNING = b'{"ts":'

@@ -21,6 +21,7 @@ ANY = "[...]"  # what msgspec writes for a key of a mapping
 UNITS = {"_s": "seconds", "_ms": "milliseconds", "_h": "hours", "_c": "degrees C", "_mhz": "MHz", "_w": "W"}
 TOML_WORDS = {
     "object": "table",
+    "array": "list",
     "str": "text",
     "int": "whole number",
     "float": "number",
@@ -188,6 +189,7 @@ class _Scanner:
         path: Path = ()
         for part in above:
             path = (*path, part)
+            self.found.append(Place(path, line))
             if path in self.items:  # an array of tables: what follows belongs to its newest item
                 path = (*path, f"[{self.items[path]}]")
         path = (*path, last)

@@ -21,7 +21,6 @@ class CounterRate(Signal):
     """
 
     window: ClassVar[RateWindow]
-    quantity: ClassVar[str]
 
     def __init_subclass__(cls) -> None:
         cls.columns = {**cls.window.columns, "blank": Column("i1", fill=1)}
@@ -34,6 +33,8 @@ class CounterRate(Signal):
         self._judge(np.where(blank, np.nan, sums), policy, out)
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
+        if not (fleet.new_policy or getattr(state, self.window.name).any()):
+            return
         sums = self.window.expire(state, fleet.node_ts)
         self._judge(np.where(state.blank, np.nan, sums), policy, out)
 
@@ -51,7 +52,6 @@ class LatestLevel(Signal):
     Judges at first sight: the value is damage already done.
     """
 
-    quantity: ClassVar[str]
     columns = {"value": Column("f8")}
 
     def measure(self, wave: Wave, state: View, policy: Any) -> Array:
@@ -63,7 +63,8 @@ class LatestLevel(Signal):
         self.judge(state.value, policy, out)
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
-        self.judge(state.value, policy, out)
+        if fleet.new_policy:
+            self.judge(state.value, policy, out)
 
     def judge(self, values: Array, policy: Any, out: Out) -> None:
         evidence: Any = {self.quantity: values}

@@ -143,11 +143,11 @@ class Judges:
         clock = np.array([placed.clock_ms for placed in round_.frames])
         self._verdicts(tick, cause, lambda positions: clock[positions // round_.width])
 
-    def timer(self, cause: Cause, now_ms: int, credit_ms: int) -> None:
+    def timer(self, cause: Cause, now_ms: int, credit_ms: int, *, new_policy: bool = False) -> None:
         """All GPUs, at a point of the timer grid or when the policy changed."""
         count = len(self.roster)
         tick = Tick(self.board, np.arange(count), np.full(count, now_ms), self.board.level[:, :count].copy())
-        fleet = self.presence.fleet(now_ms, credit_ms, count)
+        fleet = self.presence.fleet(now_ms, credit_ms, count, new_policy=new_policy)
         for at, signal in enumerate(self.signals):
             if self.board.enabled[at]:
                 state = self.tables[at].view(slice(0, count))

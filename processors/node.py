@@ -312,7 +312,7 @@ class NodeTask:
             return
         self.out.forward(record, change)
         self.judges.apply(policy)
-        self.judges.timer(Cause(record.offset, record.ts), self.clock_ms, self.credit_ms)
+        self.judges.timer(Cause(record.offset, record.ts), self.clock_ms, self.credit_ms, new_policy=True)
 
     def _dead_letter(self, record: Record, why: str, data: bytes | None = None) -> None:
         self.counts["dead_letters"] += 1

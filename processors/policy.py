@@ -23,7 +23,7 @@ class NodePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     improve_after_s: float = 300.0
     coalesce_s: float = 5.0
-    rates_every_s: float = 300.0
+    rates_every_s: float = 900.0
 
 
 @cache
@@ -108,16 +108,13 @@ _UNITS = {
     "celsius": "C",
     "hour": "h",
     "minute": "min",
-    "errors": "errors",
 }
 
 
 def unit(name: str) -> str:
-    """The unit that a name ends in: `smoothing_s` -> s, `errors_per_hour` -> errors/h, `limits_c.warning` -> C."""
-    for part in reversed(name.split(".")):
-        head, per, tail = part.rpartition("_per_")
-        if per:
-            return f"{_UNITS.get(head.rpartition('_')[2], head.rpartition('_')[2])}/{_UNITS.get(tail, tail)}"
-        if tail.rpartition("_")[2] in _UNITS and "_" in tail:
-            return _UNITS[tail.rpartition("_")[2]]
-    return ""
+    """The unit that a name ends in: `smoothing_s` -> s, `errors_per_hour` -> errors/h, `temperature_c` -> C."""
+    head, per, tail = name.rpartition("_per_")
+    if per:
+        what = head.rpartition("_")[2]
+        return f"{_UNITS.get(what, what)}/{_UNITS.get(tail, tail)}"
+    return _UNITS.get(name.rpartition("_")[2], "") if "_" in name else ""

@@ -27,8 +27,9 @@ COLUMNS = {
 class FleetView:
     """`processors.signal.Fleet` over the first `count` rows."""
 
-    def __init__(self, now_ms: int, credit_ms: int, table: Table, count: int) -> None:
+    def __init__(self, now_ms: int, credit_ms: int, table: Table, count: int, *, new_policy: bool) -> None:
         self.now_ms = now_ms
+        self.new_policy = new_policy
         self._credit_ms = credit_ms
         self._columns = {name: column[:count] for name, column in table.columns.items()}
 
@@ -68,5 +69,5 @@ class Presence:
         else:
             columns["informed"][rows[round_.informed]] = credit[round_.informed]
 
-    def fleet(self, now_ms: int, credit_ms: int, count: int) -> FleetView:
-        return FleetView(now_ms, credit_ms, self.table, count)
+    def fleet(self, now_ms: int, credit_ms: int, count: int, *, new_policy: bool) -> FleetView:
+        return FleetView(now_ms, credit_ms, self.table, count, new_policy=new_policy)

@@ -62,6 +62,11 @@ class Fleet(Protocol):
         ...
 
     @property
+    def new_policy(self) -> bool:
+        """The policy changed: judge everything anew, from what is kept."""
+        ...
+
+    @property
     def node_ts(self) -> Array:
         """Each GPU's node time at its newest sample, ms, int64; 0 before the first."""
         ...
@@ -105,12 +110,13 @@ class Signal(ABC):
     """One kind of evidence. Override the hooks it needs; thresholds live in `Policy`, memory in `columns`.
 
     fields: DCGM fields it reads (they reach the watch list). required: while it cannot tell, the GPU is
-    unknown. limits: name of the policy's thresholds, for reasons and documentation.
+    unknown. quantity: the name under which it reports its value, where that tells the unit of its limits.
     """
 
     name: ClassVar[str]
     fields: ClassVar[tuple[int, ...]] = ()
     columns: ClassVar[Mapping[str, Column]] = {}
+    quantity: ClassVar[str] = ""
     required: ClassVar[bool] = False
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ import http.client
 import socket
 import ssl
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -15,6 +16,7 @@ from producers.source import SourceError
 
 PAGE_BYTES_MAX = 64 * 1024 * 1024
 CHUNK_BYTES = 65_536
+SOON_S = 0.001  # the shortest wait: none at all would mean another mode of the socket
 DEFAULT_PATH = "/metrics"
 
 
@@ -41,33 +43,33 @@ def fetch(url: SplitResult, timeout_s: float) -> Fetched:
     """The page at `url`. Raises SourceError if there is none after `timeout_s`, all in all."""
     deadline = time.monotonic() + timeout_s
     where = url.geturl()
-    connection = _connection(url, timeout_s)
     try:
-        connection.connect()
-        sock = connection.sock
-        connection.request(
-            "GET",
-            f"{url.path}?{url.query}" if url.query else url.path,
-            headers={"Accept": "text/plain", "Connection": "close"},
-        )
-        sock.settimeout(max(deadline - time.monotonic(), 0.001))
-        response = connection.getresponse()
-        if response.status != 200:
-            moved = response.getheader("Location")
-            raise SourceError(
-                f"{where}: HTTP {response.status} {response.reason}" + (f", moved to {moved}" if moved else "")
+        with closing(_connection(url, timeout_s)) as connection:
+            connection.connect()
+            sock = connection.sock
+            connection.request(
+                "GET",
+                f"{url.path}?{url.query}" if url.query else url.path,
+                headers={"Accept": "text/plain", "Connection": "close"},
             )
-        body, cut = _body(response, sock, deadline)
+            sock.settimeout(max(deadline - time.monotonic(), SOON_S))
+            with closing(connection.getresponse()) as response:
+                if response.status != 200:
+                    moved = response.getheader("Location")
+                    reason = f"HTTP {response.status} {response.reason}" + (f", moved to {moved}" if moved else "")
+                    raise SourceError(f"{where}: {reason}")
+                body, cut = _body(response, sock, deadline)
+                html = response.headers.get_content_type() == "text/html" or body.lstrip().startswith(b"<")
     except TimeoutError as error:
         raise SourceError(f"{where}: no answer within {timeout_s:g} s") from error
     except ConnectionRefusedError as error:
         raise SourceError(f"{where}: connection refused; is the exporter running there?") from error
     except (OSError, http.client.HTTPException) as error:
         raise SourceError(f"{where}: {_words(error)}") from error
-    finally:
-        connection.close()
-    if response.headers.get_content_type() == "text/html" or body.lstrip().startswith(b"<"):
+    if html:
         raise SourceError(f"{where}: answered with HTML, not with metrics; their path is usually {DEFAULT_PATH}")
+    if len(body) > PAGE_BYTES_MAX:
+        raise SourceError(f"{where}: more than {PAGE_BYTES_MAX} bytes, which is no page of metrics")
     return _whole_lines(body, now_ms(), cut)
 
 
@@ -98,15 +100,13 @@ def _body(response: http.client.HTTPResponse, sock: socket.socket, deadline: flo
     missing = int(length) if length and length.isdecimal() and "chunked" not in _encoding(response) else None
     body = bytearray()
     try:
-        while missing != 0:
-            sock.settimeout(max(deadline - time.monotonic(), 0.001))
+        while missing != 0 and len(body) <= PAGE_BYTES_MAX:
+            sock.settimeout(max(deadline - time.monotonic(), SOON_S))
             chunk = response.read1(CHUNK_BYTES if missing is None else min(missing, CHUNK_BYTES))
             if not chunk:
                 break
             body += chunk
             missing = None if missing is None else missing - len(chunk)
-            if len(body) > PAGE_BYTES_MAX:
-                raise SourceError(f"more than {PAGE_BYTES_MAX} bytes")
     except TimeoutError:
         return bytes(body), "the page stopped coming in the middle"
     except (OSError, http.client.HTTPException):
@@ -127,4 +127,5 @@ def _whole_lines(body: bytes, ts: int, cut: str) -> Fetched:
 
 
 def _words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return repr(text)[1:-1] if not text.isprintable() else text

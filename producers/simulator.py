@@ -9,6 +9,7 @@ import asyncio
 
 from producers.faults import Injected
 from producers.fleet import START_MS, Fleet
+from producers.simulated_node import FRAME_TICKS
 from producers.source import Ended, Observed, Source, SourceError
 
 SPEED = 10.0
@@ -69,7 +70,8 @@ class Simulator(Source):
             opening=self._opening,
         )
         while self._fleet.now < lived:
-            self._fleet.advance(muted=True)
+            # The frames that are under way when it goes on are made of these last ticks.
+            self._fleet.advance(muted=self._fleet.now < lived - FRAME_TICKS)
             await asyncio.sleep(0)
         self._due_from = asyncio.get_running_loop().time()
 

@@ -231,4 +231,5 @@ def _blank(value: float | None) -> bool:
 def _plain(value: float) -> float | int | None:
     if value != value:
         return None
-    return int(value) if value.is_integer() else value
+    whole = value.is_integer() and str(value) != "-0.0"
+    return int(value) if whole else value

@@ -36,7 +36,10 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         classes -= 1
         for level, limit in ((1, self.warning), (2, self.critical), (3, self.evict)):
             if limit is not None:
-                classes[self._beyond(values, limit)] = level
+                beyond = self._beyond(values, limit)
+                if not beyond.any():  # nor can any be beyond the next
+                    break
+                classes[beyond] = level
         return classes
 
     def limit(self, level: int) -> float | None:

@@ -52,14 +52,17 @@ def draw(view: View, facts: Facts, console: Console) -> Text:
 
 
 def _header(view: View, facts: Facts, width: int) -> Iterator[Text]:
-    right = f"observing only, up {_span(facts.running_s)}"
+    right = f"observing only  {_span(facts.running_s)}"
     left = Text.assemble(("GPU Vitals", "bold"), f"  {facts.what}")
     left.truncate(width - len(right) - 2, overflow="ellipsis", pad=True)
     yield Text.assemble(left, "  ", (right, "cyan"))
     nodes = len({score.node for score in view.scores.values()})
     name, _, version = facts.policy.partition("@")
     seen = f"event time {_clock(facts.event_ms, '%Y-%m-%d %H:%M:%S')}" if facts.event_ms else ""
-    yield Text.assemble((f"{len(view.scores)} GPUs on {nodes} nodes", "bold"), f"  policy {name}@{version[:6]}  {seen}")
+    yield Text.assemble(
+        (f"{_count(len(view.scores), 'GPU')} on {_count(nodes, 'node')}", "bold"),
+        f"  policy {name}@{version[:6]}  {seen}",
+    )
     for note in facts.notes:
         yield Text(note, "bold yellow")
 
@@ -68,7 +71,8 @@ def _distribution(view: View, width: int, bar: str) -> Iterator[Text]:
     counts = Counter(score.condition for score in view.scores.values())
     total = counts.total()
     out = sum(decision.weight == 0.0 for decision in view.decisions.values())
-    yield _heading(f"Health{f'{out} GPUs get no traffic':>40}" if out else "Health", "typical week", width)
+    note = f"{out} of {total} GPUs without traffic" if out else ""
+    yield _heading(f"Health{note:>40}" if note else "Health", "typical week", width)
     for condition, (band, typical) in BANDS.items():
         count = counts[condition]
         share = count / total if total else 0.0
@@ -114,8 +118,8 @@ def _events(events: Sequence[Xid], width: int, room: int) -> Iterator[Text]:
             (f"  {_clock(event.ts, '%H:%M:%S')} ", "dim"),
             f"{_gpu(event.node, event.uuid, event.bdf, width)} ",
             (name, "bold"),
-            f" {event.meaning}",
-            (f"  {event.response.replace('_', ' ')}", "cyan"),
+            (f" {event.response.replace('_', ' ')} ", "cyan"),
+            event.meaning,
         )
     yield from (Text() for _ in range(room - len(shown)))
 
@@ -161,6 +165,10 @@ def _why(reasons: Sequence[Reason]) -> Text:
 
 def _clock(ms: int, form: str) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime(form)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _span(seconds: float) -> str:

@@ -1,11 +1,13 @@
 """Examples and diagrams inside hand-written pages: what stands behind a mark is made, not typed.
 
 - `<!-- run -->`: the fence of kind `console` in the next line gets the output of its `$ ` lines;
-- `<!-- stages -->`: the fence of kind `mermaid` in the next line becomes the diagram of the stages.
+- `<!-- stages -->`: the fence of kind `mermaid` in the next line becomes the diagram of the stages;
+- `<!-- class FILE -->`: the fence of kind `python` in the next line becomes the first class of that file.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -23,6 +25,8 @@ TIMEOUT_S = 120
 _RUN = re.compile(r"(?<=<!-- run -->\n)```console\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 _STAGES = re.compile(r"(?<=<!-- stages -->\n)```mermaid\n.*?^```$", re.DOTALL | re.MULTILINE)
 
+_CLASS = re.compile(r"(?P<mark><!-- class (?P<file>\S+) -->\n)```python\n.*?^```$", re.DOTALL | re.MULTILINE)
+
 
 def files(root: Path) -> Iterator[tuple[str, str]]:
     """(path, text as it shall be) of every page that may hold marks."""
@@ -34,6 +38,7 @@ def files(root: Path) -> Iterator[tuple[str, str]]:
 def fill(text: str, root: Path) -> str:
     """`text` with everything behind a mark made anew."""
     text = _STAGES.sub(lambda _: fence("mermaid", stage_diagram()), text)
+    text = _CLASS.sub(lambda match: match["mark"] + fence("python", first_class(root / match["file"])), text)
     return _RUN.sub(lambda match: fence("console", session(match["body"], root)), text)
 
 
@@ -67,6 +72,13 @@ def run(command: str, root: Path) -> str:
     )
     shown = "\n".join(line.rstrip() for line in done.stdout.decode().rstrip().splitlines())
     return f"{shown}\n[exit status {done.returncode}]".lstrip() if done.returncode else shown
+
+
+def first_class(file: Path) -> str:
+    """The source of the first class in a file."""
+    source = file.read_text("utf-8")
+    node = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    return "\n".join(source.splitlines()[node.lineno - 1 : node.end_lineno])
 
 
 def stage_diagram(stages: Sequence[Stage] = STAGES) -> str:

@@ -29,6 +29,7 @@ class Clocks(Signal):
 
     name = "clocks"
     fields = (SM_CLOCK, CLOCK_EVENT_REASONS, POWER, POWER_LIMIT)
+    quantity = "slow_percent"
     columns = {"share": Column("f8", fill=0.0)}
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,6 +20,7 @@ class Temperature(Signal):
 
     name = "temperature"
     fields = (GPU_TEMP, GPU_TEMP_MARGIN)
+    quantity = "temperature_c"
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         also_with_margin: bool = False

@@ -15,6 +15,7 @@ class TemperatureMargin(Signal):
 
     name = "temperature_margin"
     fields = (GPU_TEMP_MARGIN,)
+    quantity = "margin_c"
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         limits: Thresholds = Thresholds(warning=5.0, critical=0.0, inclusive=True, falling=True)  # degrees C

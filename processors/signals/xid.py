@@ -68,8 +68,6 @@ class Xid(Signal):
         self._judge(new, code, None, out)
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
-        quiet = np.flatnonzero(state.code == 0)
-        out.judge(0, where=quiet)
         for row in np.flatnonzero(state.code).tolist():
             where = np.array([row])
             verdict = self._verdict(

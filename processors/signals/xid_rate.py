@@ -23,6 +23,7 @@ class XidRate(Signal):
     """
 
     name = "xid_rate"
+    quantity = "xids_per_hour"
     columns = WINDOW.columns
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +34,8 @@ class XidRate(Signal):
         self._judge(WINDOW.add(state, np.array([event.ts]), np.array([float(counts)])), policy, out)
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
+        if not (fleet.new_policy or state.warnings.any()):
+            return
         now = np.where(fleet.node_ts > 0, fleet.node_ts, fleet.now_ms)  # nodes of which only the log is read
         self._judge(WINDOW.expire(state, now), policy, out)
 

@@ -113,7 +113,7 @@ def test_zstd_file_that_is_cut_off_or_damaged_is_reported(tmp_path: Path) -> Non
     (tmp_path / "a.zst").write_bytes(frame + b"rubbish")
     recordings = Recordings([tmp_path / "a.zst"])
     assert len(list(recordings.records("node"))) == 499
-    assert "cannot be read to its end: zstd decompress error" in recordings.notes[0]
+    assert "cannot be read to its end: zstd decompressor error" in recordings.notes[0]
 
 
 def test_missing_file_is_a_usage_problem(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ HISTORIES = [
     ((CORRUPT, Recovered("G", 2000)), DRAINING),
     ((SOFT, HARD, Recovered("G", 2000)), DRAINING),
     ((HARD, SOFT, Recovered("G", 2000)), DRAINING),
+    ((SOFT, CORRUPT, Recovered("G", 2000)), DRAINING),
     ((SOFT, Deadline("G", 31_000), Recovered("G", 32_000)), DRAINED),
     ((SOFT, Deadline("G", 31_000), HARD), DRAINED),
     ((HARD, Restored("G", 2000)), IN_SERVICE),
@@ -104,7 +105,8 @@ def test_more_evidence_makes_a_case_worse_and_never_milder() -> None:
 def test_a_node_goes_once_per_case_and_not_for_a_bystander() -> None:
     opened, intents = advance(Case(gpu="G"), NODE, POLICY)
     assert RemoveNode("Xid 79") in intents
-    assert advance(opened, NODE, POLICY)[1] == ()
+    worse = Failed("G", 2000, action=Action.REMOVE_NODE, cause="Xid 48", corruption=True)
+    assert advance(opened, worse, POLICY)[1] == (Announce("Xid 48"),)
     bystander = Failed("G", 1, action=Action.REMOVE_NODE, cause="node removed", hard=True, bystander=True)
     beside, intents = advance(Case(gpu="G"), bystander, POLICY)
     assert intents == (Announce("node removed"),)

@@ -215,6 +215,7 @@ def test_deadlines_fire_by_time_then_key() -> None:
         stage.judge(key, 0.2)
     stage.ts = 999  # append times may step back; the stream clock does not
     stage.judge("0", 0.2)
+    assert stage.decisions["0"].ts == 1000
     stage.ts = 1001
     stage.judge("a", 0.2)
     del stage.evictions[:]
@@ -241,6 +242,7 @@ def test_recovery_while_drained_waits_for_an_operator() -> None:
     assert (stage.states(), stage.weights()) == ({"G": "drained"}, {"G": 0.0})
     stage.restore("G")
     assert (stage.states(), stage.weights()) == ({"G": "in-service"}, {"G": 1.0})
+    assert stage.decisions["G"].action is Action.NONE
     assert stage.evictions[-1][1].detail == "restored by ann: ok"
 
 
@@ -436,12 +438,11 @@ def test_a_gpu_that_is_gone_is_forgotten() -> None:
 
 def test_copies_of_a_policy_change_count_once_and_an_earlier_policy_can_come_back() -> None:
     stage = Stage()
-    stage.judge("G", 0.5)
-    for id, ts, zero_at in (("a", 1, 0.4), ("b", 2, 0.3), ("a", 1, 0.4), ("b", 2, 0.3)):
-        stage.policy(id, ts=ts, weight_zero_at=zero_at)
-    assert stage.task.policy_id == "b"
-    stage.policy("a", ts=3, weight_zero_at=0.4)
-    assert (stage.task.policy_id, stage.task.policy.weight_zero_at) == ("a", 0.4)
+    in_force = []
+    for id, ts in (("a", 1), ("b", 2), ("a", 1), ("b", 2), ("a", 3)):
+        stage.policy(id, ts=ts)
+        in_force.append(stage.task.policy_id)
+    assert in_force == ["a", "b", "b", "b", "a"]
 
 
 def test_a_policy_change_judges_anew() -> None:

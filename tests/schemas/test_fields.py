@@ -1,0 +1,47 @@
+"""The field table knows both generations of names and every sentinel."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.fields import (
+    BY_NAME,
+    ECC_SBE_VOLATILE,
+    FIELDS,
+    GPU_TEMP,
+    LINKS,
+    MEMORY_TEMP,
+    NVLINK_CRC_FLIT,
+    NVLINK_RECOVERY,
+    NVLINK_REPLAY,
+    POWER,
+    is_blank,
+)
+
+
+@pytest.mark.parametrize("name", ["DCGM_FI_DEV_RETIRED_SBE", "DCGM_FI_DEV_PAGE_RETIRED_SBE_TOTAL"])
+def test_old_and_new_names_are_the_same_field(name: str) -> None:
+    assert BY_NAME[name].id == 390
+
+
+@pytest.mark.parametrize("links", [NVLINK_CRC_FLIT, NVLINK_REPLAY, NVLINK_RECOVERY])
+def test_every_link_has_a_counter_of_its_own(links: tuple[int, ...]) -> None:
+    assert len(set(links)) == LINKS
+    assert [FIELDS[field].name.rpartition("_L")[2] for field in links] == [str(link) for link in range(LINKS)]
+
+
+@pytest.mark.parametrize("sentinel", [9223372036854775792, 9223372036854775794, 140737488355328.0, float("nan")])
+@pytest.mark.parametrize("field", [MEMORY_TEMP, POWER, ECC_SBE_VOLATILE])
+def test_sentinels_are_blank(field: int, sentinel: float) -> None:
+    assert is_blank(FIELDS[field], sentinel)
+
+
+def test_a_small_sentinel_is_blank_for_gauges_and_a_number_for_counters() -> None:
+    assert is_blank(FIELDS[GPU_TEMP], 2147483634)
+    assert not is_blank(FIELDS[ECC_SBE_VOLATILE], 2147483634)
+
+
+@pytest.mark.parametrize("value", [0, -12, 85, 2**31 - 17, 2**40])
+def test_measurements_are_not_blank(value: float) -> None:
+    assert not is_blank(FIELDS[ECC_SBE_VOLATILE], value)
+    assert not is_blank(FIELDS[GPU_TEMP], min(value, 1000))
