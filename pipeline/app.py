@@ -15,6 +15,7 @@ from pipeline.recorder import Recorder
 from pipeline.runner import Stats, run_task
 from pipeline.sqlite_log import SqliteLog
 from pipeline.topology import STAGES, Stage
+from processors.judges import GRID_MS
 from producers.numbering import Numbering
 from producers.source import Source
 from producers.supervisor import supervise
@@ -22,6 +23,7 @@ from schemas import records
 from sinks.sink import Sink
 
 POLL_S = 0.05
+TICK_S = 1.0  # between two of the ticks that an idle log gets
 WATCH_S = 1.0
 PRUNE_S = 60.0
 STOP_S = 3.0  # from the first signal on: what is not done by then is done after the next start
@@ -143,6 +145,8 @@ class App:
 
     async def _complete(self, sources: Sequence[asyncio.Task[None]]) -> None:
         await asyncio.gather(*sources)
+        if self._live:  # what the last records said is judged at the next timer; ticks bring it on
+            await asyncio.sleep(GRID_MS / 1000 + 2 * TICK_S)
         await self._finish(None)
 
     async def _finish(self, within_s: float | None) -> None:

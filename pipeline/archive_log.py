@@ -66,9 +66,7 @@ class _Feed:
 
     def add(self, part: Part, output: Output) -> None:
         origin = Origin(part.stage, part.partition, output.offset, output.ordinal)
-        self._records.append(
-            Record(self._next_offset, output.ts, output.key, output.kind, output.value, origin)
-        )
+        self._records.append(Record(self._next_offset, output.ts, output.key, output.kind, output.value, origin))
         self._next_offset += 1
         self._news.set()
 

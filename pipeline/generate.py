@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 all is as it shall be; 1 a file differs or is missing, or a record changed incompatibly."""
+    """Exit status: 0 all is as it shall be; 1 a file differs, a record changed incompatibly, an example fails."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail where something would change")
     check = parser.parse_args(arguments).check
@@ -29,7 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(problem, file=sys.stderr)
     if problems and not check:
         return 1  # nothing that rests on the schemas is written either
-    made = {**schemas, **dict(reference.files()), **dict(examples.files(ROOT))}
+    try:
+        made = {**schemas, **dict(reference.files()), **dict(examples.files(ROOT))}
+    except examples.ExampleFailed as failed:
+        print(failed, file=sys.stderr)
+        return 1
     different = stale(made, ROOT)
     for path in different:
         if check:

@@ -31,6 +31,8 @@ def plan(settings: Settings) -> Plan:
     simulated = [name for name in names if name.startswith("simulator:")]
     if settings.speed is not None and not simulated:
         raise UsageProblem("--speed is for simulated fleets", "add --source simulator:N, or leave it out")
+    if twice := [name for at, name in enumerate(names) if name in names[:at]]:
+        raise UsageProblem(f"source {twice[0]} is named twice", "name it once")
     speed = settings.speed or SPEED
     for name in names:
         _readable(name)
@@ -56,7 +58,7 @@ def _readable(name: str) -> None:
 def _one_clock(names: Sequence[str], sources: Sequence[Source]) -> None:
     own = [name for name, source in zip(names, sources, strict=True) if source.owns_clock]
     if own and len(sources) > 1:
-        other = next(name for name in [*names, own[0]] if name != own[0])
+        other = next(name for name in names if name != own[0])
         raise UsageProblem(
             f"source {own[0]} says itself what time it is and cannot run beside {other}",
             "run them apart, each with its own --data-dir",
@@ -65,7 +67,7 @@ def _one_clock(names: Sequence[str], sources: Sequence[Source]) -> None:
 
 def _in_words(names: Sequence[str], speed: float) -> str:
     if names[0].startswith("simulator:"):
-        return f"simulated fleet with faults, {'in' if speed == 1 else f'{speed:g} x'} real time"
+        return f"simulated faulty fleet, {'in' if speed == 1 else f'{speed:g} x'} real time"
     return ", ".join(names)
 
 

@@ -52,9 +52,7 @@ class Retention:
             return 0
         self._compacted[topic] = limit
         newest = f'SELECT MAX("offset") FROM {name} GROUP BY key'
-        return db.execute(
-            f'DELETE FROM {name} WHERE "offset" < ? AND "offset" NOT IN ({newest})', (limit,)
-        ).rowcount
+        return db.execute(f'DELETE FROM {name} WHERE "offset" < ? AND "offset" NOT IN ({newest})', (limit,)).rowcount
 
     def _stream_clock(self, db: sqlite3.Connection) -> int:
         newest = (f'SELECT ts, MAX("offset") FROM {table(topic)}' for topic in sorted(self._file.topics))

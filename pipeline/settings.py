@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -29,6 +29,8 @@ LOOPBACK = "127.0.0.1"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
+Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
+
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What `gpu-vitals run` does. None: not set.
@@ -41,19 +43,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     sources: list[str] = []
     policy: str = "default"
     data_dir: str | None = None
-    for_s: float | None = None
+    for_s: Positive | None = None
     listen: str | None = None
     json: bool = False
     record: str | None = None
-    speed: float | None = None
+    speed: Positive | None = None
     cluster: str = "default"
     node: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.for_s is not None and not 0 < self.for_s < float("inf"):
-            raise ValueError("`for_s` must be above 0")
-        if self.speed is not None and not 0 < self.speed < float("inf"):
-            raise ValueError("`speed` must be above 0")
 
 
 def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
@@ -67,7 +63,8 @@ def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str,
     try:
         return msgspec.convert(merged, Settings)
     except msgspec.ValidationError as error:
-        raise UsageProblem(str(error).partition(" - at ")[0]) from None
+        what, _, path = str(error).partition(" - at `$.")
+        raise UsageProblem(f"{path.rstrip('`')}: {toml_errors.in_toml_words(what)}") from None
 
 
 def parse_duration(text: str) -> float:

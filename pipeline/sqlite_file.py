@@ -119,9 +119,7 @@ class SqliteFile:
                 return []
             rows = db.execute(SELECT.format(table(topic)), (offset, limit)).fetchall()
         return [
-            Record(
-                at, ts, key, kind, self._unpack(value) if packed else value, Origin(*by) if by[0] else None
-            )
+            Record(at, ts, key, kind, self._unpack(value) if packed else value, Origin(*by) if by[0] else None)
             for at, ts, key, kind, packed, value, *by in rows
         ]
 

@@ -71,7 +71,7 @@ def explain(file: str, text: str, message: str, type: Any) -> UsageProblem:
     else:
         key = keys_at(type, path[:-1]).get(path[-1]) if path else None
         help = f"`{key.name}`: {key.about}" if key and key.about else ""
-        what = re.sub(r"`([^`]*)`", lambda kinds: _in_toml_words(kinds[1]), what[:1].lower() + what[1:])
+        what = in_toml_words(what)
     places = locate(text, path)
     if len(places) == 1:  # then the names behind any `[...]` are known
         path = places[0].key + path[len(places[0].key) :]
@@ -80,10 +80,13 @@ def explain(file: str, text: str, message: str, type: Any) -> UsageProblem:
     return UsageProblem(": ".join(part for part in (file, lines and f"line {lines}", dotted, what) if part), help)
 
 
-def _in_toml_words(kinds: str) -> str:
-    """`float | null` -> number."""
-    words = (TOML_WORDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")
-    return " or ".join(words)
+def in_toml_words(what: str) -> str:
+    """msgspec's "Expected `float | null`, got `str`" for people who write TOML: "expected number, got text"."""
+
+    def words(kinds: re.Match[str]) -> str:
+        return " or ".join(TOML_WORDS.get(kind, kind) for kind in kinds[1].split(" | ") if kind != "null")
+
+    return re.sub(r"`([^`]*)`", words, what[:1].lower() + what[1:])
 
 
 class Key(NamedTuple):

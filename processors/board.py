@@ -31,6 +31,7 @@ VERDICT = {
     "score": Column("f8", fill=1.0),
     "held": Column("f8", fill=1.0),
     "better_since": Column("i8"),
+    "worst_since": Column("f8", fill=1.0),  # the lowest score since then
     "condition": Column("i1", fill=UNASSESSED),
     "evidence": Column("i8"),
 }
@@ -66,7 +67,7 @@ class Board:
         """Judge by `policy` from now on; a disabled signal forgets what it found."""
         self.policy = policy
         for at, signal in enumerate(self.signals):
-            own = policy.signal(signal.name)
+            own = policy.of(signal)
             self.enabled[at] = own.enabled
             self.caps[at] = (1.0, 1.0, own.caps.warning, own.caps.critical, own.caps.evict)
             if not own.enabled:
@@ -84,6 +85,11 @@ class Board:
         for name, column in FINDING.items():
             self.findings[name][:, rows] = column.initial
         self.verdicts.reset(rows)
+
+    def copy(self, at: int, source: int, target: int) -> None:
+        """What signal number `at` finds of the row `source` holds of `target` as well."""
+        for array in self.findings.values():
+            array[at, target] = array[at, source]
 
     def write(
         self, at: int, rows: Array, classes: Array, value: Array | float, since: Array, fault: int
@@ -114,10 +120,13 @@ class Board:
         held, better = verdict["held"][rows], verdict["better_since"][rows]
         wait_ms = int(self.policy.values.node.improve_after_s * 1000)
         rising = (score > held) & ~unknown
+        worst = np.where(better == 0, score, np.minimum(score, verdict["worst_since"][rows]))
         better = np.where(rising, np.where(better == 0, now_ms, better), 0)
         improves = rising & (now_ms - better >= wait_ms)
-        new_held = np.where(improves | (score < held), score, held)
-        better[improves] = 0
+        new_held = np.where(improves, worst, np.minimum(score, held))
+        further = improves & (score > worst)  # from here on to the better score that has not lasted yet
+        better[improves] = np.where(further, now_ms, 0)[improves]
+        worst = np.where(improves | ~rising, score, worst)
         before = verdict["condition"][rows]
         condition = np.select(
             [new_held <= 0.3, unknown, new_held < 0.7, new_held < 0.9],
@@ -130,6 +139,7 @@ class Board:
         waits = (before == UNASSESSED) & (unknown | (condition == _NUMBER[Condition.HEALTHY])) & (not late)
         condition[waits] = UNASSESSED
         verdict["score"][rows], verdict["held"][rows], verdict["better_since"][rows] = score, new_held, better
+        verdict["worst_since"][rows] = worst
         verdict["condition"][rows] = condition
         return ((condition != before) | (new_held != held)) & ~waits, ~waits
 
@@ -139,6 +149,13 @@ class Board:
         waiting = (verdict["better_since"][:count] > 0) | (verdict["condition"][:count] == UNASSESSED)
         rows: Array = np.flatnonzero(waiting)
         return rows
+
+    def touched(self, count: int) -> Array:
+        """Rows whose score a new policy changes, and those that show a finding, whose reasons may read otherwise."""
+        rows = np.arange(count)
+        found = (self.level[:, :count] > 0).any(axis=0)
+        touched: Array = np.flatnonzero(found | (self.scores(rows) != self.verdicts.columns["score"][:count]))
+        return touched
 
     def condition(self, row: int) -> Condition:
         return CONDITIONS[int(self.verdicts.columns["condition"][row])]
@@ -156,7 +173,7 @@ class Board:
     def _reason(self, at: int, signal: Signal, row: int, level: Level) -> Reason:
         quantity = self.quantities[at]
         value = float(self.findings["value"][at, row])
-        limits = getattr(self.policy.signal(signal.name), "limits", None)
+        limits = getattr(self.policy.of(signal), "limits", None)
         limit = limits.limit(int(level)) if limits is not None else None
         word = "unknown" if level is Level.NONE else level.word
         return Reason(

@@ -243,10 +243,9 @@ class ClusterTask:
         held_by = ""
         while line and not held_by:
             discretionary, _, key = heapq.heappop(line)
-            if key in waiting:  # still: its node may have gone meanwhile
-                held_by = self._held_by(discretionary)
-                if not held_by:
-                    self._deliver(members[key], _failed(members[key], self.out.now_ms))
+            held_by = self._held_by(discretionary)
+            if not held_by:
+                self._deliver(members[key], _failed(members[key], self.out.now_ms))
         for key in waiting & self._touched.keys():
             members[key].held_by = held_by
 

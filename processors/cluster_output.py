@@ -36,6 +36,7 @@ class ClusterOutput:
             state=member.case.state,
             action=_action(member),
             held_by=member.held_by,
+            cause=member.case.cause if member.case.open else "",
             reasons=member.change.reasons,
             policy=policy_id,
         )

@@ -39,7 +39,13 @@ class Counters:
         self.base[:, rows] = np.nan
 
     def update(self, field_row: int, rows: Array, values: Array) -> Array:
-        """Take over `values`; returns the increases: NaN where blank, 0 at first sight, restarts from zero."""
+        """Take over `values`; returns the increases: NaN where blank, 0 at first sight, restarts from zero.
+
+        What no count can be (negative, infinite) is blank.
+        """
+        possible = (values >= 0) & (values < np.inf)
+        if not possible.all():
+            values = np.where(possible, values, np.nan)
         base = self.base[field_row]
         before = base[rows]
         increase: Array = values - before

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,22 +17,22 @@ AHEAD_MS = 5_000  # how far a node's clock may run ahead of the log's append tim
 STEP_MS = 1_000  # the gap assumed where a node's clock stepped back
 
 
-Millis = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Whole = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # times in ms, numbers of records
 
 
 class Frame(msgspec.Struct, gc=False):
     """A telemetry frame (`schemas.frames.TelemetryFrame`) with identity and layout left as bytes to compare."""
 
     node: str
-    seq: int
+    seq: Whole
     gpus: msgspec.Raw
-    ticks: list[Millis]
+    ticks: list[Whole]
     gauges: msgspec.Raw
     counters: msgspec.Raw
     gauge_values: bytes
     counter_values: bytes
     cluster: str = "default"
-    epoch: int = 0
+    epoch: Whole = 0
     change_at: bytes = b""
     change_values: bytes = b""
 
@@ -120,8 +121,24 @@ class NodeState:
         return corrected
 
 
+class Place(NamedTuple):
+    """Where a GPU's row is, and what changed with that.
+
+    named: the row was known by its BDF alone so far. moved: it has another BDF than before.
+    replaced: UUID of the GPU that stood in this row before. absorbed: another row, known by its BDF alone, that
+    turns out to be this GPU. displaced: the row of another GPU, in whose slot this one stands now.
+    """
+
+    row: int
+    named: bool = False
+    moved: bool = False
+    replaced: str = ""
+    absorbed: int | None = None
+    displaced: int | None = None
+
+
 class Roster:
-    """Which GPU has which row: by (node, BDF), by (node, UUID) while there is no BDF."""
+    """Which GPU has which row: the one of its UUID on this node, else the one of its slot (node, BDF)."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, NodeState] = {}
@@ -140,33 +157,83 @@ class Roster:
             state = self.nodes[name] = NodeState(name)
         return state
 
-    def find(self, node: str, uuid: str, bdf: str) -> tuple[int, str | None]:
-        """The row of a GPU, a new one if need be, and the UUID of the GPU that it replaced in its slot, if any."""
-        row = self._by_bdf.get((node, bdf)) if bdf else None
-        if row is None and uuid:
-            row = self._by_uuid.get((node, uuid))
-            if row is not None and bdf and self.bdf_of[row]:
-                row = None  # the same GPU in another slot: a new row; the old slot falls silent
-        if row is None:
+    def settled(self, node: str, uuid: str, bdf: str) -> int | None:
+        """The row of a GPU of which nothing new is said; None where `find` would change something."""
+        own = self._by_uuid.get((node, uuid)) if uuid else None
+        slot = self._by_bdf.get((node, bdf)) if bdf else None
+        if not uuid:
+            return slot
+        return own if own == slot or not bdf else None
+
+    def find(self, node: str, uuid: str, bdf: str) -> Place:
+        """The row of a GPU, a new one if need be. It follows the UUID when the GPU changes its slot."""
+        row = self.settled(node, uuid, bdf)
+        if row is not None:
+            return Place(row)
+        self.node(node).gpus_raw = msgspec.Raw()  # the node's next frame looks its rows up again
+        own = self._by_uuid.get((node, uuid)) if uuid else None
+        slot = self._by_bdf.get((node, bdf)) if bdf else None
+        named, replaced, absorbed, displaced = False, "", None, None
+        if own is None and slot is None:
             row = len(self.node_of)
             self.node_of.append(node)
             self.uuid_of.append("")
             self.bdf_of.append("")
-        replaced = None
-        if uuid and self.uuid_of[row] != uuid:
-            replaced = self.uuid_of[row] or None
-            self.uuid_of[row] = uuid
+        elif own is None:
+            assert slot is not None
+            row, replaced = slot, self.uuid_of[slot]
+            named = not replaced
+            self._by_uuid.pop((node, replaced), None)
+        else:
+            row = own
+            self._by_bdf.pop((node, self.bdf_of[own]), None)
+            if slot is not None and self.uuid_of[slot]:
+                displaced = slot
+                self.bdf_of[slot] = ""
+            elif slot is not None:
+                absorbed = slot
         if uuid:
+            self.uuid_of[row] = uuid
             self._by_uuid[node, uuid] = row
         if bdf:
             self.bdf_of[row] = bdf
             self._by_bdf[node, bdf] = row
-        return row, replaced
+        return Place(row, named, own is not None, replaced, absorbed, displaced)
+
+    def find_all(self, node: str, gpus: Sequence[Gpu]) -> list[Place]:
+        """`find` for GPUs that are listed together, which all end in rows of their own.
+
+        The better known come first: a GPU that has moved leaves its slot before another one is found there.
+        """
+
+        def familiarity(at: int) -> tuple[bool, bool, bool]:
+            gpu = gpus[at]
+            return not gpu.uuid, not gpu.bdf, (node, gpu.uuid) not in self._by_uuid
+
+        places = {at: self.find(node, gpus[at].uuid, gpus[at].bdf) for at in sorted(range(len(gpus)), key=familiarity)}
+        return [places[at] for at in range(len(gpus))]
+
+    def check(self, node: str, gpus: Sequence[Gpu]) -> None:
+        """Raises ValueError where one GPU would be listed twice: by its UUID, and by the slot it is known to be in."""
+        by_uuid = {gpu.uuid for gpu in gpus if not gpu.bdf}
+        for gpu in gpus:
+            slot = None if gpu.uuid else self._by_bdf.get((node, gpu.bdf))
+            if slot is not None and self.uuid_of[slot] in by_uuid:
+                raise ValueError(f"one GPU is listed twice: as {self.uuid_of[slot]} and as {gpu.bdf}")
+
+    def retire(self, row: int) -> None:
+        """The row stands for no GPU any more."""
+        self._by_uuid.pop((self.node_of[row], self.uuid_of[row]), None)
+        self.uuid_of[row] = self.bdf_of[row] = ""
 
     def known(self, node: str, uuid: str, bdf: str) -> int | None:
-        """The row of a GPU that was seen before."""
+        """The row of a GPU that was seen before; a slot does not answer for a UUID that it is known not to hold."""
         row = self._by_uuid.get((node, uuid)) if uuid else None
-        return row if row is not None or not bdf else self._by_bdf.get((node, bdf))
+        if row is None and bdf:
+            row = self._by_bdf.get((node, bdf))
+            if row is not None and uuid and self.uuid_of[row]:
+                row = None
+        return row
 
     def save(self) -> dict[str, Any]:
         nodes = [
@@ -182,8 +249,23 @@ class Roster:
             state.epoch, state.seq, state.fault_seq = epoch, seq, fault_seq
             state.shift_ms, state.last_ms = shift_ms, last_ms
             state.boot, state.driver_load = boot, driver_load
-        for node, uuid, bdf in zip(*saved["rows"], strict=True):
-            self.find(node, uuid, bdf)
+        self.node_of, self.uuid_of, self.bdf_of = saved["rows"]
+        for row, (node, uuid, bdf) in enumerate(zip(self.node_of, self.uuid_of, self.bdf_of, strict=True)):
+            if uuid:
+                self._by_uuid[node, uuid] = row
+            if bdf:
+                self._by_bdf[node, bdf] = row
+
+
+def check_numbers(observed: Any) -> None:
+    """Raises ValueError for a number in a record that no time, counter or code can be."""
+    for field in observed.__struct_fields__:
+        value = getattr(observed, field)
+        if isinstance(value, int) and abs(value) > 2**53:
+            raise ValueError(f"{field} is out of range: {value}")
+    code = getattr(observed, "code", None)
+    if code is not None and not 0 <= code < 2**31:
+        raise ValueError(f"no Xid has the code {code}")
 
 
 def check_sizes(frame: Frame, layout: Layout, width: int) -> None:
@@ -206,10 +288,20 @@ def check_sizes(frame: Frame, layout: Layout, width: int) -> None:
 def gpu_list(raw: msgspec.Raw) -> list[Gpu]:
     """The GPUs of a frame. Raises ValueError if it is no list, names nobody or names somebody twice."""
     gpus = _gpus(raw)
-    keys = {gpu.uuid or gpu.bdf for gpu in gpus}
-    if not gpus or "" in keys or len(keys) != len(gpus):
-        raise ValueError("every GPU of a frame needs a UUID or a BDF of its own")
+    check_distinct(gpus)
+    if not gpus:
+        raise ValueError("a frame without GPUs")
     return gpus
+
+
+def check_distinct(gpus: Sequence[Gpu]) -> None:
+    """Raises ValueError unless every GPU has a UUID or a BDF, and no two have the same."""
+    for gpu in gpus:
+        if not (gpu.uuid or gpu.bdf):
+            raise ValueError("every GPU needs a UUID or a BDF")
+    for names in ([gpu.uuid for gpu in gpus if gpu.uuid], [gpu.bdf for gpu in gpus if gpu.bdf]):
+        if len(set(names)) != len(names):
+            raise ValueError(f"two GPUs of one node have the same UUID or BDF: {max(names, key=names.count)!r}")
 
 
 def read_layout(gauges: bytes, counters: bytes, wanted: dict[int, int]) -> Layout:

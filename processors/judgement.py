@@ -44,6 +44,11 @@ class Judgement:
         self._at = at
         self._where = where  # None: all
 
+    @property
+    def size(self) -> int:
+        """How many GPUs are at hand."""
+        return len(self._tick.rows if self._where is None else self._where)
+
     def judge(
         self,
         classes: Array | int,
@@ -52,6 +57,7 @@ class Judgement:
         action: Action | None = None,
         hard: bool = False,
         corruption: bool = False,
+        anew: bool = False,
         **evidence: Array | float,
     ) -> None:
         tick, at = self._tick, self._at
@@ -62,6 +68,8 @@ class Judgement:
         if fault:  # the same class for a graver reason is news as well
             rows = tick.rows if where is None else tick.rows[where]
             different = different | ((classes > 0) & (tick.board.findings["fault"][at, rows] != fault))
+        if anew:
+            different = np.ones(before.shape, bool)
         differs = np.flatnonzero(different)
         if not differs.size:
             return

@@ -14,6 +14,7 @@ from processors.board import Board
 from processors.counters import Counters
 from processors.ingest import Layout, Roster
 from processors.judgement import Judgement, Tick
+from processors.kernel_faults import FaultLog
 from processors.node_output import Cause, NodeOutput
 from processors.policy import Policy
 from processors.presence import Presence
@@ -32,9 +33,10 @@ GRID_MS = 5_000  # timers fire on this grid of the stream clock, between records
 class Judges:
     """All signals with their state: a row per GPU, as in the roster."""
 
-    def __init__(self, signals: tuple[Signal, ...], roster: Roster) -> None:
+    def __init__(self, signals: tuple[Signal, ...], roster: Roster, faults: FaultLog) -> None:
         self.signals = signals
         self.roster = roster
+        self.faults = faults
         self.capacity = 64
         fields = {field for signal in signals for field in signal.fields}
         changing = sorted(field for field in fields if FIELDS[field].kind is not Kind.GAUGE)
@@ -55,24 +57,32 @@ class Judges:
         """Judge by `policy` from now on."""
         self.policy = policy
         self.board.apply(policy)
-        self._own = [policy.signal(signal.name) for signal in self.signals]
+        self._own = [policy.of(signal) for signal in self.signals]
 
     # --- rows --------------------------------------------------------------------------------------------------
 
     def rows(
-        self, node: str, gpus: Sequence[records.Gpu], cause: Cause, now_ms: int, credit_ms: int
+        self, node: str, gpus: Sequence[records.Gpu], cause: Cause, clock_ms: int, credit_ms: int
     ) -> Array:
         """The rows of `gpus`, fresh ones for those that are new or stand in another's slot."""
         known = len(self.roster)
-        rows = []
-        for gpu in gpus:
-            row, replaced = self.roster.find(node, gpu.uuid, gpu.bdf)
-            rows.append(row)
-            if replaced is not None:
-                self._reset(np.array([row]), credit_ms)
-                self.out.gone(cause, row, replaced, now_ms)
+        places = self.roster.find_all(node, gpus)
         self._fit()
         self.presence.table.columns["created"][known : len(self.roster)] = credit_ms
+        rows = [place.row for place in places]
+        for place in places:
+            if place.replaced:
+                self._reset(place.row, credit_ms)
+                self.out.gone(cause, place.row, place.replaced, clock_ms)
+            if place.displaced is not None and place.displaced not in rows:
+                self.out.gone(cause, place.row, self.roster.uuid_of[place.displaced], clock_ms)
+                self._retire(place.displaced)
+            if place.absorbed is not None:
+                self._absorb(place.row, place.absorbed)
+            if place.named or place.absorbed is not None:
+                self.out.renamed(cause, place.row)
+            if place.named or place.moved:
+                self._one(cause, place.row, clock_ms, clock_ms, lambda at, state, out: None, always=True)
         return np.array(rows, "i8")
 
     def _fit(self) -> None:
@@ -87,13 +97,30 @@ class Judges:
             sampled[:, : self.sampled.shape[1]] = self.sampled
             self.sampled = sampled
 
-    def _reset(self, rows: Array, credit_ms: int) -> None:
+    def _reset(self, row: int, credit_ms: int) -> None:
+        """Another GPU stands there: nothing of what is known of the one before holds."""
+        rows = np.array([row])
         self.counters.forget(rows)
         self.board.reset(rows)
         for table in (*self.tables, self.presence.table):
             table.reset(rows)
         self.sampled[:, rows] = 0
         self.presence.table.columns["created"][rows] = credit_ms
+        self.faults.forget(row)
+
+    def _retire(self, row: int) -> None:
+        self.roster.retire(row)
+        self._reset(row, 0)
+        self.presence.table.columns["retired"][row] = 1
+
+    def _absorb(self, row: int, former: int) -> None:
+        """`former` was the same GPU, known by its BDF alone, so that only kernel faults can be known of it."""
+        for at, signal in enumerate(self.signals):
+            by_events = type(signal).on_event is not Signal.on_event
+            if by_events and self.board.level[at, former] > self.board.level[at, row]:
+                self.tables[at].copy(former, row)
+                self.board.copy(at, former, row)
+        self._retire(former)
 
     # --- what signals are asked ----------------------------------------------------------------------------------
 
@@ -153,6 +180,8 @@ class Judges:
                 state = self.tables[at].view(slice(0, count))
                 signal.on_timer(fleet, state, self._own[at], Judgement(tick, at))
         tick.due.append(self.board.improving(count))
+        if new_policy:
+            tick.visible.append(self.board.touched(count))
         beat = int(self.policy.values.node.rates_every_s * 1000)
         if now_ms % beat < GRID_MS:
             self._heartbeat(cause, now_ms, count)
@@ -213,11 +242,15 @@ class Judges:
         *,
         late: bool = False,
     ) -> None:
+        retired = self.presence.table.columns["retired"]
         for at, positions, quantity, values in tick.rates:
             for position, value in zip(positions.tolist(), values.tolist(), strict=True):
+                if retired[tick.rows[position]]:
+                    continue
                 row, level = int(tick.rows[position]), int(tick.before[at, position])
                 self.out.rate(cause(position), row, int(tick.ts[position]), at, level, quantity, value)
         positions = tick.changed()
+        positions = positions[retired[tick.rows[positions]] == 0]
         if not positions.size:
             return
         visible = np.zeros(len(tick.rows), bool)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from processors import checkpoints
 from processors import policy as policies
@@ -15,6 +17,8 @@ from processors.ingest import (
     Layout,
     NodeState,
     Roster,
+    check_distinct,
+    check_numbers,
     check_sizes,
     decode_frame,
     gpu_list,
@@ -24,10 +28,12 @@ from processors.judges import GRID_MS, Judges
 from processors.kernel_faults import FaultLog
 from processors.node_output import Cause
 from processors.signal import Event, Signal, discover
-from processors.waves import Placed, unsound
+from processors.waves import TICKS_FALL, Placed, unsound
 from schemas import records
 from schemas.log import Checkpoint, Output, Record
 from schemas.xid import lookup, of_switch
+
+Array = npt.NDArray[Any]
 
 CREDIT_MS = 2_000  # the most that one gap of the stream clock counts towards silence
 AHEAD_MS = 5_000  # how far an event's time may lie ahead of its append time
@@ -38,11 +44,15 @@ FELL_OFF_THE_BUS = 79
 COUNTED = ("duplicates", "late", "missing", "clock_corrections", "double_reports", "dead_letters")
 
 
-class _Now(NamedTuple):
-    """The stream clock and the credited time when a record came; it may get its turn later."""
+class _Then(NamedTuple):
+    """How things stood when a record came, which gets its turn later.
+
+    clock_ms: the stream clock. shift_ms: what to subtract from the node's times. rows: of the GPUs it names.
+    """
 
     clock_ms: int
-    credit_ms: int
+    shift_ms: int
+    rows: Array
 
 
 class _Turn:
@@ -59,9 +69,9 @@ class NodeTask:
     def __init__(self, partition: int = 0, signals: tuple[Signal, ...] | None = None) -> None:
         self.partition = partition
         self.roster = Roster()
-        self.judges = Judges(discover() if signals is None else signals, self.roster)
-        self.out = self.judges.out
         self.faults = FaultLog()
+        self.judges = Judges(discover() if signals is None else signals, self.roster, self.faults)
+        self.out = self.judges.out
         self.clock_ms = 0
         self.credit_ms = 0
         self.next_timer_ms = 0
@@ -136,11 +146,15 @@ class NodeTask:
             if frame.gauges != node.gauges_raw or frame.counters != node.counters_raw:
                 self._layout(node, frame)
             gpus = None if frame.gpus == node.gpus_raw else gpu_list(frame.gpus)
+            if gpus is not None:
+                self.roster.check(node.name, gpus)
             sizes = len(frame.gauge_values), len(frame.counter_values), len(frame.ticks)
             if sizes != node.sizes or gpus is not None or frame.change_at:
                 check_sizes(frame, node.layout, len(node.rows) if gpus is None else len(gpus))
                 node.sizes = sizes
-        except (ValueError, msgspec.MsgspecError) as error:
+            if frame.ticks[0] > frame.ticks[-1]:
+                raise ValueError(TICKS_FALL)
+        except _NOT_UNDERSTOOD as error:
             self._dead_letter(record, str(error))
             return
         if frame.seq == node.seq + 1 and frame.epoch == node.epoch:
@@ -148,7 +162,10 @@ class NodeTask:
         elif not self._fresh(node, frame.epoch, frame.seq, faults=False):
             return
         if gpus is not None:
-            self._bind(node, frame, gpus, record)
+            node.rows = self._rows(node, gpus, record)
+            node.gpus_raw = frame.gpus
+        if frame.cluster != node.cluster:
+            self._join(node, frame.cluster)
         if node.place(frame.ticks[0], frame.ticks[-1], record.ts):
             self.counts["clock_corrections"] += 1
         placed = Placed(frame, record, node.rows, node.shift_ms, self.clock_ms, self.credit_ms)
@@ -202,7 +219,9 @@ class NodeTask:
             if known is None:
                 raise ValueError(f"records of kind {record.kind!r} are not understood")
             observed = known.decode(record.value)
-        except (ValueError, msgspec.MsgspecError) as error:
+            check_numbers(observed)
+            gpus = _named(observed)
+        except _NOT_UNDERSTOOD as error:
             self._dead_letter(record, str(error))
             return
         if isinstance(observed, records.PolicyChange):
@@ -212,13 +231,15 @@ class NodeTask:
             node = self.roster.node(observed.node)
             numbered = observed.epoch or observed.seq
             if not numbered or self._fresh(node, observed.epoch, observed.seq, faults=True):
-                self._later(node, record, observed)
+                self._later(node, record, observed, gpus)
         elif isinstance(observed, records.Operator):
-            self._later(self.roster.node(observed.node), record, observed)
+            self._later(self.roster.node(observed.node), record, observed, gpus)
 
-    def _later(self, node: NodeState, record: Record, observed: Any) -> None:
-        now = _Now(self.clock_ms, self.credit_ms)
-        handle: Callable[[Record, NodeState, Any, _Now], None]
+    def _later(self, node: NodeState, record: Record, observed: Any, gpus: Sequence[records.Gpu]) -> None:
+        if gpus and observed.cluster != node.cluster:
+            self._join(node, observed.cluster)
+        then = _Then(self.clock_ms, node.shift_ms, self._rows(node, gpus, record))
+        handle: Callable[[Record, NodeState, Any, _Then], None]
         if isinstance(observed, records.KernelFault):
             handle = self._kernel_fault
         elif isinstance(observed, records.Inventory):
@@ -227,7 +248,7 @@ class NodeTask:
             handle = self._operator
         else:
             return  # how a source fares concerns readers of the observations, not this stage
-        self._turn(node).others.append(lambda: handle(record, node, observed, now))
+        self._turn(node).others.append(lambda: handle(record, node, observed, then))
 
     def _flush(self) -> None:
         """Give every waiting record its turn; no node's later record overtakes an earlier one."""
@@ -250,64 +271,63 @@ class NodeTask:
         if sound:
             self.judges.frames(layout, sound)
 
-    def _bind(self, node: NodeState, frame: Frame, gpus: list[records.Gpu], record: Record) -> None:
-        """The node lists other GPUs than in its frame before: find their rows."""
+    def _rows(self, node: NodeState, gpus: Sequence[records.Gpu], record: Record) -> Array:
+        """The rows of GPUs that a record names, looked up in the order of the records whatever their turn."""
+        rows = [self.roster.settled(node.name, gpu.uuid, gpu.bdf) for gpu in gpus]
+        if None not in rows:
+            return np.array(rows, "i8")
         if node.round:
             self._flush()  # what waits still speaks of the GPUs before
-        node.gpus_raw = frame.gpus
-        node.cluster = frame.cluster
-        node.rows = self.judges.rows(
-            node.name, gpus, Cause(record.offset, record.ts, -1), record.ts, self.credit_ms
-        )
+        cause = Cause(record.offset, record.ts, -1)
+        return self.judges.rows(node.name, gpus, cause, self.clock_ms, self.credit_ms)
+
+    def _join(self, node: NodeState, cluster: str) -> None:
+        if node.round:
+            self._flush()
+        node.cluster = cluster
 
     # --- everything else -------------------------------------------------------------------------------------
 
-    def _inventory(self, record: Record, node: NodeState, inventory: records.Inventory, now: _Now) -> None:
-        cause = Cause(record.offset, record.ts)
-        node.cluster = inventory.cluster
-        gpus = [records.Gpu(uuid=gpu.uuid, bdf=gpu.bdf) for gpu in inventory.gpus]
-        rows = self.judges.rows(node.name, gpus, cause, record.ts, now.credit_ms)
+    def _inventory(self, record: Record, node: NodeState, inventory: records.Inventory, then: _Then) -> None:
         restarted = (inventory.boot, inventory.driver_load) != (node.boot, node.driver_load)
         if restarted and (node.boot or node.driver_load):
-            self.judges.counters.restart(rows)
+            self.judges.counters.restart(then.rows)
         node.boot, node.driver_load = inventory.boot, inventory.driver_load
         self.out.inventory(record, inventory)
 
-    def _kernel_fault(self, record: Record, node: NodeState, fault: records.KernelFault, now: _Now) -> None:
+    def _kernel_fault(self, record: Record, node: NodeState, fault: records.KernelFault, then: _Then) -> None:
         cause = Cause(record.offset, record.ts)
-        if fault.fault not in ("xid", "sxid", "bus-loss"):
+        if fault.fault not in _FAULTS or (fault.fault == "xid" and fault.code is None):
             self._dead_letter(
                 record, "a line that looks like a fault could not be parsed", fault.raw.encode()
             )
             return
-        ts = min(fault.ts - node.shift_ms, record.ts + AHEAD_MS)
-        if fault.fault == "sxid" or not (fault.bdf or fault.uuid):
+        ts = min(fault.ts - then.shift_ms, record.ts + AHEAD_MS)
+        if not then.rows.size:
             self.out.xid(cause, fault, None, ts, of_switch(fault.severity), repeat=False)
             return
-        node.cluster = fault.cluster
-        gpu = records.Gpu(uuid=fault.uuid, bdf=fault.bdf)
-        row = int(self.judges.rows(node.name, [gpu], cause, record.ts, now.credit_ms)[0])
+        row = int(then.rows[0])
         code = FELL_OFF_THE_BUS if fault.code is None else fault.code
         coalesce_ms = int(self.judges.policy.values.node.coalesce_s * 1000)
         news = self.faults.see((row, code), ts, fault.source, coalesce_ms)
         if news == "double":
             self.counts["double_reports"] += 1
             return
-        event = Event(ts, now.clock_ms, fault, lookup(code), repeat=news == "repeat")
+        event = Event(ts, then.clock_ms, fault, lookup(code), repeat=news == "repeat")
         self.out.xid(cause, fault, row, ts, event.info, repeat=event.repeat)
         self.judges.event(cause, row, event)
 
-    def _operator(self, record: Record, node: NodeState, operator: records.Operator, now: _Now) -> None:
+    def _operator(self, record: Record, node: NodeState, operator: records.Operator, then: _Then) -> None:
         self.out.forward(record, operator)
         row = self.roster.known(node.name, operator.uuid, operator.bdf)
         if operator.action == "restore" and row is not None:
-            self.judges.restore_gpu(Cause(record.offset, record.ts), row, now.clock_ms)
+            self.judges.restore_gpu(Cause(record.offset, record.ts), row, then.clock_ms)
             self.faults.forget(row)
 
     def _change_policy(self, record: Record, change: records.PolicyChange) -> None:
         try:
             policy = policies.from_change(change)
-        except msgspec.ValidationError as error:
+        except (ValueError, OverflowError) as error:
             self._dead_letter(record, f"policy {change.id}: {error}")
             return
         self.out.forward(record, change)
@@ -319,6 +339,18 @@ class NodeTask:
         self.out.dead_letter(record, why, data)
 
 
+def _named(observed: Any) -> list[records.Gpu]:
+    """The GPUs that the record gives rows to. Raises ValueError if it lists one twice, or one without a name."""
+    if isinstance(observed, records.Inventory):
+        gpus = [records.Gpu(uuid=gpu.uuid, bdf=gpu.bdf) for gpu in observed.gpus]
+        check_distinct(gpus)
+        return gpus
+    of_gpu = isinstance(observed, records.KernelFault) and observed.fault in ("xid", "bus-loss")
+    return [records.Gpu(uuid=observed.uuid, bdf=observed.bdf)] if of_gpu and (observed.uuid or observed.bdf) else []
+
+
+_FAULTS = ("xid", "sxid", "bus-loss")
+_NOT_UNDERSTOOD = (ValueError, msgspec.MsgspecError, RecursionError)
 _KINDS = {
     kind: msgspec.json.Decoder(type_)
     for kind, type_ in (

@@ -150,6 +150,11 @@ class NodeOutput:
         gone = records.Gone(ts=ts, **(self._identity(row) | {"uuid": uuid}))
         self._add(cause, topics.FLEET_EVENTS, uuid, "gone", gone, urgent=True)
 
+    def renamed(self, cause: Cause, row: int) -> None:
+        """The GPU's UUID is known now: nothing more will be said of it by its slot alone."""
+        key = gpu_key(self.roster.node_of[row], "", self.roster.bdf_of[row])
+        self._collected.append((cause, topics.SCORES, key, "tombstone", b"", False))
+
     def key(self, row: int) -> str:
         roster = self.roster
         return gpu_key(roster.node_of[row], roster.uuid_of[row], roster.bdf_of[row])

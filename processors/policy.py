@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from processors import cluster_policy
-from processors.signal import Signal, discover
+from processors.signal import Seconds, Signal, discover
 from schemas.policy import Caps
 from schemas.records import PolicyChange
 
@@ -21,9 +21,9 @@ class NodePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     rates_every_s: heartbeat of the rates topic.
     """
 
-    improve_after_s: float = 300.0
-    coalesce_s: float = 5.0
-    rates_every_s: float = 900.0
+    improve_after_s: Seconds = 300.0
+    coalesce_s: Seconds = 5.0
+    rates_every_s: Annotated[float, msgspec.Meta(ge=5.0, le=86_400.0)] = 900.0
 
 
 @cache
@@ -74,6 +74,10 @@ class Policy(msgspec.Struct, frozen=True):
 
     def signal(self, name: str) -> Any:
         return getattr(self.values.signals, name)
+
+    def of(self, signal: Signal) -> Any:
+        """The part of a signal; its defaults if it is not among those that were discovered."""
+        return getattr(self.values.signals, signal.name, None) or policy_type(signal)()
 
 
 def from_document(name: str, document: dict[str, Any]) -> Policy:

@@ -21,6 +21,7 @@ COLUMNS = {
     "seen": Column("i8", fill=-1),
     "informed": Column("i8", fill=-1),
     "node_ts": Column("i8"),
+    "retired": Column("i1"),  # 1: the row stands for no GPU any more
 }
 
 
@@ -43,7 +44,9 @@ class FleetView:
 
     @property
     def uninformed_s(self) -> Array:
-        return self._since("informed")
+        since = self._since("informed")
+        since[(self._columns["informed"] < 0) & (self._columns["seen"] >= 0)] = np.nan
+        return since
 
     def _since(self, name: str) -> Array:
         """A GPU that is only listed, and never spoke, is silent since it was listed."""

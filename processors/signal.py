@@ -8,7 +8,7 @@ from abc import ABC
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import msgspec
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from schemas.states import Action
 from schemas.xid import XidInfo
 
 Array = npt.NDArray[Any]
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
 class Wave(Protocol):
@@ -73,12 +75,12 @@ class Fleet(Protocol):
 
     @property
     def silent_s(self) -> Array:
-        """Credited seconds since the GPU was in a frame, float64; NaN if it never was."""
+        """Credited seconds since the GPU was in a frame, or first heard of if it never was, float64."""
         ...
 
     @property
     def uninformed_s(self) -> Array:
-        """Credited seconds since a frame held any value of the GPU that was not blank; NaN if none ever did."""
+        """Credited seconds since a frame held any value of the GPU that was not blank; NaN if its frames never did."""
         ...
 
 
@@ -93,6 +95,7 @@ class Out(Protocol):
         action: Action | None = None,
         hard: bool = False,
         corruption: bool = False,
+        anew: bool = False,
         **evidence: Array | float,
     ) -> None:
         """State the class of each GPU at hand: 0 fine, 1 warning, 2 critical, 3 evict, -1 cannot tell.
@@ -101,7 +104,7 @@ class Out(Protocol):
         evidence: the one value it was judged by, its name ending in its unit (`errors_per_hour=...`). The
         framework keeps class and evidence until the next call, and speaks only when the class changes.
         action: what to do if this takes the GPU out of service (default: evict). hard: no budget may hold
-        that back. corruption: outputs may have been wrong.
+        that back. corruption: outputs may have been wrong. anew: the evidence is news though the class may not be.
         """
         ...
 

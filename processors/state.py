@@ -112,6 +112,12 @@ class Table:
         for name, column in self.declared.items():
             (self.vectors[name] if column.cells else self.columns[name])[..., rows] = column.initial
 
+    def copy(self, source: int, target: int) -> None:
+        """Give the row `target` all that the row `source` holds."""
+        for arrays in (self._blocks, self.vectors):
+            for array in arrays.values():
+                array[:, target] = array[:, source]
+
     def view(self, rows: Index) -> View:
         """The columns at `rows`, in place."""
         return View(self.columns, rows, self.vectors, rows)

@@ -17,6 +17,9 @@ from schemas.log import Record
 
 Array = npt.NDArray[Any]
 
+NO_VALUE = 2.0**31 - 2.0**10  # DCGM's blank 32-bit integers, as float32, and all that lies beyond
+TICKS_FALL = "ticks must rise"
+
 
 class Placed(msgspec.Struct, frozen=True, gc=False):
     """A frame that was accepted, with its record, the rows of its GPUs, and what to subtract from its times.
@@ -37,7 +40,7 @@ def unsound(layout: Layout, frames: Sequence[Placed]) -> dict[int, str]:
     wrong: dict[int, str] = {}
     times = np.array([placed.frame.ticks for placed in frames], "i8")
     for number in np.flatnonzero((np.diff(times, axis=1) <= 0).any(axis=1)).tolist():
-        wrong[number] = "ticks must rise"
+        wrong[number] = TICKS_FALL
     changing = [number for number, placed in enumerate(frames) if placed.frame.change_at]
     if changing:
         row = layout.counter_count * len(frames[0].rows)
@@ -80,6 +83,9 @@ class Round:
         self.ts = np.repeat(times.T, self.width, axis=1)
         raw = np.frombuffer(b"".join([placed.frame.gauge_values for placed in frames]), "<f4")
         raw = raw.reshape(number, layout.gauge_count, ticks, self.width)
+        # A sentinel that a source has let through, or an infinity, is no measurement.
+        if (raw >= NO_VALUE).any() or (raw <= -NO_VALUE).any():
+            raw = np.where(np.abs(raw) >= NO_VALUE, np.float32(np.nan), raw)
         gauges = np.empty((ticks, len(layout.gauge_at), number, self.width))
         for position, at in enumerate(layout.gauge_at):
             gauges[:, position] = raw[:, at].transpose(1, 0, 2)

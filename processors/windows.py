@@ -31,7 +31,7 @@ class RateWindow:
     def add(self, state: View, ts: Array, counts: Array) -> Array:
         """Count `counts` (whole, >= 0) events at `ts` (ms) and return the sums, float64."""
         slot = self._advance(state, ts)
-        whole = counts.astype("i8")
+        whole = np.minimum(counts, 0xFFFF_FFFF).astype("i8")
         if whole.any():
             ring = getattr(state, f"{self.name}_ring")
             cells = ring.array, (slot % self.slots, ring.rows)

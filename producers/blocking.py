@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from producers.source import SourceError
@@ -16,8 +17,8 @@ class Blocking:
     """Runs one call at a time in a thread of its own.
 
     A call that never returns costs one thread, however often the source is tried again, and unlike the threads
-    of asyncio's pool it does not keep the process from ending. So a call must change nothing but what it
-    returns: after a deadline nobody waits for it, and it may still be running.
+    of asyncio's pool it does not keep the process from ending. After a deadline nobody waits for it and it may
+    still be running: what it changes must not be used again.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ class Blocking:
             except BaseException as caught:
                 error = caught
             self._running = None
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
                 loop.call_soon_threadsafe(deliver, result, error)
 
         thread = threading.Thread(target=run, daemon=True)

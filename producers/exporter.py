@@ -40,7 +40,7 @@ class Exporter(Source):
     ) -> None:
         self.name = f"exporter:{target}"
         self._url = parse_url(target) if "://" in target else None
-        self.owns_clock = own_clock and self._url is None  # type: ignore[misc]  # a file can do either
+        self.owns_clock = own_clock and self._url is None  # a file has a time of its own
         self._path = Path(target)
         host = self._url.hostname if self._url else self._path.stem
         self._node = node or (hostname() if host is None or host in LOOPBACK else host)
@@ -124,7 +124,7 @@ class Exporter(Source):
                 place = (node, uuid, instance)
                 before = self._xids.get(place, 0.0)
                 self._xids[place] = sample.value
-                if (node, uuid) not in self._seen or sample.value in (before, 0.0):
+                if (node, uuid) not in self._seen or sample.value == before or sample.value < 1.0:
                     continue
                 fault = records.KernelFault(
                     ts=ts,

@@ -66,8 +66,8 @@ def read_page(page: Page, *, node: str, cut: bool = False) -> Reading:
                 instances.setdefault((at, uuid, known.id), []).append(value)
             else:
                 row.values.setdefault(known.id, value)
-    # A MIG instance has no temperature of its own, but parts of the counters: its values are the GPU's only where
-    # the GPU shows none and all its instances say the same.
+    # Of MIG instances some values are the GPU's, repeated, and some are their share. Only what all of them say
+    # alike, where the GPU says nothing itself, is surely the former.
     for (at, uuid, id), values in instances.items():
         if len(set(values)) == 1:
             reading.nodes[at][uuid].values.setdefault(id, values[0])

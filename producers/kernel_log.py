@@ -25,12 +25,14 @@ class _Open(NamedTuple):
 
 
 class KernelLog(Source):
-    """Reads a log to its end; with `follow` it waits for more there, through rotations.
+    """Reads a log from its beginning to its end; with `follow` it waits for more there, through rotations.
 
     node: of lines that name none; None = the file's name without suffix. own_clock: append times are those of
     the events. A fault gets the UUID of the nearest earlier identity line of its GPU, else of the first later
     one.
     """
+
+    deadline_s = 60.0  # a log of some gigabytes is searched for the names of GPUs first
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class KernelLog(Source):
         own_clock: bool = False,
     ) -> None:
         self.name = f"kernel-log:{path}"
-        self.owns_clock = own_clock  # type: ignore[misc]  # the one source that can be either
+        self.owns_clock = own_clock  # a history, or news
         self._path = Path(path)
         self._node = node or self._path.stem
         self._cluster = cluster

@@ -32,7 +32,7 @@ class Source(ABC):
 
     name: str
     deadline_s: ClassVar[float] = 10.0
-    owns_clock: ClassVar[bool] = False
+    owns_clock: bool = False
 
     @abstractmethod
     async def open(self, after: str | None) -> None:

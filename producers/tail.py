@@ -43,8 +43,11 @@ class Tail:
         return os.fstat(self._file.fileno()).st_mtime_ns // 1_000_000
 
     def line(self) -> bytes | None:
-        """The next line with its end; None = no more, for now when following."""
-        line = self._file.readline(LINE_BYTES_MAX)
+        """The next line with its end; None = no more, for now when following. Raises SourceError."""
+        try:
+            line = self._file.readline(LINE_BYTES_MAX)
+        except OSError as error:
+            raise SourceError(f"{self._path}: cannot read the log any further: {error.strerror}") from error
         complete = line.endswith(b"\n") or len(line) == LINE_BYTES_MAX
         if line and (complete or not self._follow or self._replaced):
             self._offset += len(line)

@@ -159,10 +159,10 @@ def to_json(frame: TelemetryFrame) -> dict[str, Any]:
     """The frame for a recording: `fields` maps field ids to plain lists, [gpu] where no tick differs."""
     fields: dict[str, list[float | int | None]] = {}
     width = len(frame.gpus)
+    still = () if frame.change_at else frozenset(frame.counters)
     for field, values in frame.columns():
-        plain = [_plain(value) for value in values]
-        same = all(plain[at] == plain[at - width] for at in range(width, len(plain)))
-        fields[str(field)] = plain[:width] if same else plain
+        same = field in still or values[width:] == values[:-width]  # NaN differs from itself: then all are written
+        fields[str(field)] = [_plain(value) for value in (values[:width] if same else values)]
     return {
         "v": frame.v,
         "cluster": frame.cluster,
@@ -231,5 +231,5 @@ def _blank(value: float | None) -> bool:
 def _plain(value: float) -> float | int | None:
     if value != value:
         return None
-    whole = value.is_integer() and str(value) != "-0.0"
+    whole = value.is_integer() and (value != 0.0 or str(value) == "0.0")  # minus zero stays what it is
     return int(value) if whole else value

@@ -217,6 +217,7 @@ class Decision(Judged, kw_only=True):
     """What a scheduler reads: `weight` 0.0 (no traffic) to 1.0. policy: the id that made it.
 
     held_by: what keeps a discretionary change from taking effect ("budget"), else empty.
+    cause: what took the GPU out of service, which may be a fault of its node; `reasons` are its own, as of now.
     """
 
     weight: float
@@ -225,6 +226,7 @@ class Decision(Judged, kw_only=True):
     state: CaseState
     action: Action = Action.NONE
     held_by: str = ""
+    cause: str = ""
     reasons: list[Reason] = []
     policy: str = ""
 

@@ -143,7 +143,7 @@ def _outcome(decision: Decision) -> Text:
         return _why(decision.reasons)
     if decision.state is CaseState.IN_SERVICE and decision.weight == 1.0:
         return Text("healthy again", "green")
-    return Text(decision.action)  # a fault elsewhere takes it out, of its node for one
+    return Text(decision.cause or decision.action)  # a fault elsewhere takes it out, of its node for one
 
 
 def _heading(left: str, right: str, width: int) -> Text:

@@ -64,6 +64,7 @@ def render(record: Record) -> bytes:
         "action": decision.action,
         "condition": decision.condition,
         "held_by": decision.held_by,
+        "cause": decision.cause,
         "reasons": [reason.text or f"{reason.signal}: {reason.level}" for reason in decision.reasons],
         "policy": decision.policy,
     }

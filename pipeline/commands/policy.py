@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from processors.policy import Policy
 
 WIDTH = 110
+LIMITS = ("warning", "critical", "evict")  # one that is not set is never reached
 
 
 @click.group(name="policy")
@@ -30,10 +31,7 @@ def show(policy: str, as_data: bool) -> None:
 
     The output is a policy file itself: save it, change it, run with it.
     """
-    from pipeline import policies, policy_errors
-
-    loaded = policy_errors.load(policy)
-    rows = policies.describe(loaded)
+    loaded, rows = effective(policy)
     click.echo(as_json(loaded, rows) if as_data else "\n".join(as_toml(loaded, rows)))
 
 
@@ -41,12 +39,17 @@ def show(policy: str, as_data: bool) -> None:
 @click.argument("file")
 def check(file: str) -> None:
     """Say whether FILE is a sound policy. Exit status: 0 sound, 2 not; errors name the line and the key."""
-    from pipeline import policies, policy_errors
-
-    loaded = policy_errors.load(file)
-    rows = policies.describe(loaded)
+    loaded, rows = effective(file)
     differing = sum(differs(row) for row in rows)
     click.echo(f"{file}: sound: {loaded.id}, {len(rows)} values, {differing} differ from the specification")
+
+
+def effective(name_or_path: str) -> tuple[Policy, list[Row]]:
+    """The policy and its values; the reasons stand beside those, not among them. Raises UsageProblem."""
+    from pipeline import policies, policy_errors
+
+    loaded = policy_errors.load(name_or_path)
+    return loaded, [row for row in policies.describe(loaded) if row.key.partition(".")[0] != "reasons"]
 
 
 def differs(row: Row) -> bool:
@@ -64,9 +67,9 @@ def as_toml(policy: Policy, rows: list[Row]) -> Iterator[str]:
                 yield from textwrap.wrap(reason, WIDTH, initial_indent="# ", subsequent_indent="# ")
             remarks = [row.unit] if row.unit else []
             if differs(row):
-                remarks.append(f"specification: {_value(row.spec)}")
-            key = row.key.removeprefix(f"{table}.")
-            line = f"{key} = {_value(row.value)}" if row.value is not None else f"# {key} is not set"
+                remarks.append(f"specification: {_value(row.key, row.spec)}")
+            key, value = row.key.removeprefix(f"{table}."), _value(row.key, row.value)
+            line = f"{key} = {value}" if value else f"# {key} is not set"
             yield f"{line:<44}  # {'; '.join(remarks)}" if remarks else line
 
 
@@ -93,12 +96,12 @@ def _table(row: Row) -> str:
     return ".".join(parts[: 2 if parts[0] == "signals" else 1])
 
 
-def _value(value: Any) -> str:
-    """As TOML writes it."""
+def _value(key: str, value: Any) -> str:
+    """As TOML writes it; "" where it cannot."""
     import msgspec
 
     if value is None:
-        return "not set"
+        return "inf" if key.rpartition(".")[2] in LIMITS else ""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return msgspec.json.encode(value).decode()

@@ -2,6 +2,7 @@
 
 - `<!-- run -->`: the fence of kind `console` in the next line gets the output of its `$ ` lines;
 - `<!-- stages -->`: the fence of kind `mermaid` in the next line becomes the diagram of the stages;
+- `<!-- view SECONDS LINES -->`: the fence of kind `text` in the next line becomes the upper LINES of the live view;
 - `<!-- class FILE -->`: the fence of kind `python` in the next line becomes the first class of that file.
 """
 
@@ -16,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.generated.markdown import fence
+from pipeline.generated.still import still
 from pipeline.topology import STAGES, Stage
-from schemas.topics import TOPICS
 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md")
 TIMEOUT_S = 120
@@ -26,6 +27,14 @@ _RUN = re.compile(r"(?<=<!-- run -->\n)```console\n(?P<body>.*?)^```$", re.DOTAL
 _STAGES = re.compile(r"(?<=<!-- stages -->\n)```mermaid\n.*?^```$", re.DOTALL | re.MULTILINE)
 
 _CLASS = re.compile(r"(?P<mark><!-- class (?P<file>\S+) -->\n)```python\n.*?^```$", re.DOTALL | re.MULTILINE)
+
+_VIEW = re.compile(
+    r"(?P<mark><!-- view (?P<seconds>\d+) (?P<lines>\d+) -->\n)```text\n.*?^```$", re.DOTALL | re.MULTILINE
+)
+
+
+class ExampleFailed(Exception):
+    """An example runs into a bug of ours, which no page shall show as its output."""
 
 
 def files(root: Path) -> Iterator[tuple[str, str]]:
@@ -38,18 +47,24 @@ def files(root: Path) -> Iterator[tuple[str, str]]:
 def fill(text: str, root: Path) -> str:
     """`text` with everything behind a mark made anew."""
     text = _STAGES.sub(lambda _: fence("mermaid", stage_diagram()), text)
+    text = _VIEW.sub(
+        lambda match: match["mark"] + fence("text", still(int(match["seconds"]), int(match["lines"]))), text
+    )
     text = _CLASS.sub(lambda match: match["mark"] + fence("python", first_class(root / match["file"])), text)
     return _RUN.sub(lambda match: fence("console", session(match["body"], root)), text)
 
 
 def session(body: str, root: Path) -> str:
     """The commands of `body` (lines that begin with `$ `), each followed by what it prints in `root`."""
-    commands = [line.removeprefix("$ ") for line in body.splitlines() if line.startswith("$ ")]
+    commands = [line.removeprefix("$ ").rstrip() for line in body.splitlines() if line.startswith("$ ")]
     return "\n".join(f"$ {command}\n{run(command, root)}".rstrip() for command in commands)
 
 
 def run(command: str, root: Path) -> str:
-    """What a shell shows: both outputs; and the exit status where it is not 0. UTC, plain, 100 columns wide."""
+    """What a shell shows: both outputs; and the exit status where it is not 0. UTC, plain, 100 columns wide.
+
+    Raises ExampleFailed.
+    """
     beside = Path(sys.executable).parent
     environment = {
         "PATH": f"{beside}:{os.environ.get('PATH', os.defpath)}",
@@ -70,6 +85,8 @@ def run(command: str, root: Path) -> str:
         timeout=TIMEOUT_S,
         check=False,
     )
+    if b"Traceback (most recent call last)" in done.stdout:
+        raise ExampleFailed(f"{command}: ends in a traceback\n{done.stdout.decode()}")
     shown = "\n".join(line.rstrip() for line in done.stdout.decode().rstrip().splitlines())
     return f"{shown}\n[exit status {done.returncode}]".lstrip() if done.returncode else shown
 
@@ -84,16 +101,19 @@ def first_class(file: Path) -> str:
 def stage_diagram(stages: Sequence[Stage] = STAGES) -> str:
     """Stages (boxes) and topics (rounded), as a Mermaid flow chart."""
     inputs = {stage.input for stage in stages}
-    written = [topic for stage in stages for topic in stage.outputs]
+    written = list(dict.fromkeys(topic for stage in stages for topic in stage.outputs))
     lines = ["flowchart LR"]
-    lines += [f"    {_id(name)}([{name}])" for name in TOPICS if name in inputs or name in written]
-    lines += [f"    sources --> {_id(name)}" for name in sorted(inputs) if name not in written]
+    lines += [f"    sources --> {_topic(name)}" for name in sorted(inputs) if name not in written]
     for stage in stages:
-        lines.append(f"    {_id(stage.input)} --> stage_{stage.name}[{stage.name} stage]")
-        lines += [f"    stage_{stage.name} --> {_id(topic)}" for topic in stage.outputs]
-    lines += [f"    {_id(topic)} --> sinks" for topic in dict.fromkeys(written) if topic not in inputs]
+        box = f"stage_{stage.name}[{stage.name} stage]"
+        lines.append(f"    {_topic(stage.input)} --> {box} --> {_topics(stage.outputs)}")
+    lines.append(f"    {_topics([topic for topic in written if topic not in inputs])} --> sinks")
     return "\n".join(lines)
 
 
-def _id(topic: str) -> str:
-    return topic.replace("-", "_")
+def _topics(names: Sequence[str]) -> str:
+    return " & ".join(map(_topic, names))
+
+
+def _topic(name: str) -> str:
+    return f"{name.replace('-', '_')}([{name}])"

@@ -182,7 +182,8 @@ def record_page() -> str:
     chapters = []
     for name, topic in topics.TOPICS.items():
         kept = "newest per key" if topic.retention_s is None else f"{topic.retention_s // topics.DAY_S} days"
-        chapters += [f"## {topic.full_name}", f"{topic.about}. Key: {topic.key}. Kept: {kept}. {_ends(name)}"]
+        about_topic = topic.about[0].upper() + topic.about[1:]
+        chapters += [f"## {topic.full_name}", f"{about_topic}. Key: {topic.key}. Kept: {kept}. {_ends(name)}"]
         chapters += [table(("record", "kind", "schema", "what"), map(_record, ON_TOPIC[name]))]
     line = json_schemas.file_name("recording-line", 1)
     recordings = f"## Recordings\n\nA line of a recording: {_link(line)}; see [recordings](../recordings.md)."
@@ -262,8 +263,8 @@ def command_line() -> str:
 
 
 def _helps(command: click.Command, name: str, parent: click.Context | None) -> Iterator[tuple[str, str]]:
-    width = HELP_WIDTH
-    context = click.Context(command, parent=parent, info_name=name, terminal_width=width, max_content_width=width)
+    settings = {**command.context_settings, "terminal_width": HELP_WIDTH, "max_content_width": HELP_WIDTH}
+    context = click.Context(command, parent=parent, info_name=name, **settings)
     yield context.command_path, f"## {context.command_path}\n\n{fence('text', command.get_help(context))}"
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from processors.signal import Fleet, Out, Signal
+from processors.signal import Fleet, Out, Seconds, Signal
 from processors.state import View
 
 
@@ -19,12 +19,13 @@ class Blanks(Signal):
     required = True
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-        unknown_after_s: float = 10.0
+        unknown_after_s: Seconds = 10.0
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
         blank = fleet.uninformed_s
         speaks = fleet.silent_s < policy.unknown_after_s  # else `presence` has the word
-        out.judge(np.where((blank >= policy.unknown_after_s) & speaks, -1, 0), blank_s=blank)
+        tells = blank < policy.unknown_after_s  # not where NaN: it has yet to hold a value
+        out.judge(np.where(speaks & ~tells, -1, 0), blank_s=blank)
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
-        return f"every value blank for {value:g} s" if value == value else "no value seen yet"
+        return f"every value blank for {value:g} s" if value == value else "every value is blank"

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from processors.signal import Out, Signal, Wave
+from processors.signal import Out, Seconds, Share, Signal, Wave
 from processors.state import Column, View
 from schemas.fields import CLOCK_EVENT_REASONS, POWER, POWER_LIMIT, SM_CLOCK
 from schemas.policy import Caps, Thresholds
@@ -34,9 +34,9 @@ class Clocks(Signal):
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         judge_by: Literal["event_reasons", "deficit"] = "event_reasons"
-        boost_mhz: float = 1830.0
-        smoothing_s: float = 60.0
-        load_power_share: float = 0.3
+        boost_mhz: Annotated[float, msgspec.Meta(gt=0.0, le=100_000.0)] = 1830.0
+        smoothing_s: Seconds = 60.0
+        load_power_share: Share = 0.3
         limits: Thresholds = Thresholds(warning=10.0, critical=50.0)  # percent
         caps: Caps = Caps(warning=0.7, critical=0.4, evict=0.2)
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from processors.signal import Fleet, Out, Signal
+from processors.signal import Fleet, Out, Seconds, Signal
 from processors.state import View
 
 
@@ -19,8 +19,8 @@ class Presence(Signal):
     required = True
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-        unknown_after_s: float = 10.0
-        failed_after_s: float = 60.0
+        unknown_after_s: Seconds = 10.0
+        failed_after_s: Seconds = 60.0
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
         silent = fleet.silent_s

@@ -1,4 +1,4 @@
-"""kill -9 at random moments, and any cut of the input into batches: outputs and states stay byte for byte equal.
+"""kill -9 at random moments, and any cut of the input into batches: outputs and states stay equal to the byte.
 
 CI=1 kills as often as the promise says (50 times), otherwise 8 times; KILLS=200 as often as you like.
 """
@@ -21,6 +21,7 @@ import pytest
 from pipeline.archive_log import ArchiveLog
 from pipeline.kits import check_cuts
 from pipeline.recording_file import Recordings
+from pipeline.replay import replay
 from pipeline.runner import run_task
 from pipeline.sqlite_log import SqliteLog
 from pipeline.topology import STAGES, Stage
@@ -44,7 +45,13 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(recording: Path, directory: Path) -> subprocess.Popen[bytes]:
     options = ["--source", f"recording:{recording}", "--data-dir", str(directory), "--json"]
+    options += ["--record", str(record_of(directory))]
     return subprocess.Popen([*CLI, "run", *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def record_of(directory: Path) -> Path:
+    """What the run itself records: plain, or compressed every other time."""
+    return directory.with_suffix(".jsonl.zst" if int(directory.name) % 2 else ".jsonl")
 
 
 def complete(process: subprocess.Popen[bytes]) -> None:
@@ -106,9 +113,11 @@ def said(records: Sequence[Record]) -> list[tuple[str, str, bytes, int]]:
 
 
 def test_killed_runs_end_with_the_outputs_and_states_of_an_undisturbed_one(recording: Path, tmp_path: Path) -> None:
-    complete(start(recording, tmp_path / "undisturbed"))
-    expected = contents(tmp_path / "undisturbed")
+    complete(start(recording, tmp_path / "0"))
+    expected = contents(tmp_path / "0")
     assert expected.records[topics.DECISIONS]
+    derived_count = sum(each.origin is not None for records in expected.records.values() for each in records)
+    assert replay([record_of(tmp_path / "0")], verify=True).proved == derived_count
 
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
@@ -133,6 +142,9 @@ def test_killed_runs_end_with_the_outputs_and_states_of_an_undisturbed_one(recor
             by_origin = sorted(derived, key=lambda output: (output.offset, output.ordinal))
             assert by_origin == [output._replace(urgent=False) for output in outputs], stage.name
             assert found.states[stage.name][0] == state, stage.name
+        replayed = replay([record_of(directory)], verify=True)
+        assert (replayed.differences, replayed.notes) == ([], [])
+        assert replayed.inputs == {stage.name: len(found.records[stage.input]) for stage in STAGES}
 
 
 def test_no_cut_of_a_fleets_history_shows(recording: Path) -> None:

@@ -256,10 +256,9 @@ def test_generating_twice_gives_the_same() -> None:
 def test_the_diagram_follows_the_topology() -> None:
     stage = Stage("guess", topics.SCORES, (topics.DECISIONS,), NodeTask)
     drawn = examples.stage_diagram([stage])
-    assert "scores --> stage_guess[guess stage]" in drawn
-    assert "stage_guess --> decisions" in drawn
-    assert "decisions --> sinks" in drawn
-    assert "sources --> scores" in drawn
+    assert "scores([scores]) --> stage_guess[guess stage] --> decisions([decisions])" in drawn
+    assert "decisions([decisions]) --> sinks" in drawn
+    assert "sources --> scores([scores])" in drawn
 
 
 def test_marked_blocks_are_made_and_others_left_alone(tmp_path: Path) -> None:
@@ -274,3 +273,8 @@ def test_marked_blocks_are_made_and_others_left_alone(tmp_path: Path) -> None:
         "```console\n$ echo untouched\n```\n\n"
         "<!-- class one.py -->\n```python\nclass One:\n    size = 1\n```\n"
     )
+
+
+def test_an_example_that_ends_in_a_traceback_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(examples.ExampleFailed, match="ends in a traceback"):
+        examples.fill("<!-- run -->\n```console\n$ python -c 'raise OSError'\n```\n", tmp_path)

@@ -94,9 +94,10 @@ def test_a_sound_document_is_its_type():
 
 
 def test_every_key_has_its_line_whatever_stands_around_it():
-    lines = {".".join(place.key): place.line for place in key_places(NESTED)}
+    lines = {".".join(place.key): place.line for place in reversed(key_places(NESTED))}  # the first mention
     assert lines == {
         "x": 2,
+        "a": 3,
         "a.b": 3,
         "a.b.y": 4,
         "a.b.q.z": 5,
@@ -109,7 +110,7 @@ def test_every_key_has_its_line_whatever_stands_around_it():
         "a.b.w.v.q.[1]": 9,
         "a.b.w.v.q.[1].r": 9,
         "a.b.w.v.q.[1].s": 10,
-        "t": 13,
+        "t": 11,
         "t.[0]": 11,
         "t.[0].n": 12,
         "t.[1]": 13,

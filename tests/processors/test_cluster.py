@@ -133,6 +133,7 @@ def test_a_decision_names_gpu_policy_and_reasons_and_waits_for_nobody() -> None:
         condition=Condition.FAILED,
         state=CaseState.DRAINING,
         action=Action.EVICT,
+        cause="95 C",
         reasons=[HOT],
         policy="p",
     )
@@ -251,6 +252,7 @@ def test_a_restored_gpu_that_still_fails_waits_at_no_traffic_for_its_next_judgem
     stage.judge("G", 0.0, hard=True)
     stage.restore("G")
     assert (stage.states(), stage.weights()) == ({"G": "in-service"}, {"G": 0.0})
+    assert stage.decisions["G"].action is Action.MONITOR
     stage.policy("q", ts=1, **FREE)  # the overruled judgement opens no case under another policy either
     assert stage.states() == {"G": "in-service"}
     stage.judge("G", 0.0, hard=True)
@@ -401,6 +403,31 @@ def test_a_uuid_that_comes_to_light_takes_over_what_was_known_of_the_slot() -> N
     assert stage.states() == {"G": "in-service"}
 
 
+def test_a_gpu_keeps_its_weight_and_its_slot_when_it_is_named_otherwise() -> None:
+    stage = Stage()
+    stage.judge("", 0.5, bdf="1")
+    outputs = stage.judge("G", None, bdf="1")
+    assert [(o.topic, o.key, o.kind) for o in outputs] == [
+        ("decisions", "n1/1", "tombstone"),  # it never had a case: nothing to forget on evictions
+        ("decisions", "G", "decision"),
+    ]
+    assert stage.weights() == {"G": 0.5}
+    stage.judge("G", 0.9)
+    assert stage.decisions["G"].bdf == "1"
+    stage.judge("", 0.6, bdf="1")
+    assert stage.weights() == {"G": 0.6}
+
+
+def test_a_uuid_that_was_known_elsewhere_keeps_what_it_has_shown() -> None:
+    stage = Stage()
+    stage.judge("G", 0.5)
+    stage.judge("", 1.0, bdf="1")
+    assert [output.kind for output in stage.judge("G", None, bdf="1")] == ["tombstone", "decision"]
+    stage.judge("", 1.0, bdf="2")
+    assert [output.kind for output in stage.judge("G", None, bdf="2")] == ["tombstone"]
+    assert stage.weights() == {"G": 0.5}
+
+
 def test_of_two_names_for_one_gpu_the_firmer_case_stays() -> None:
     stage = Stage(**FREE)
     stage.judge("G", 0.2)
@@ -431,6 +458,12 @@ def test_a_gpu_that_is_gone_is_forgotten() -> None:
     stage.gone("A", "1")
     stage.tick(99_000)
     assert stage.states() == {"C": "drained"}
+    stage.restore("C")
+    stage.judge("D", None, bdf="4")
+    stage.judge("C", 0.2, bdf="3")
+    assert stage.states()["C"] == "in-service"
+    stage.gone("D", "4")  # one unknown GPU less
+    assert stage.states() == {"C": "draining"}
 
 
 # --- policy and bad input -----------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_the_forms_that_exporters_write(line: str, labels: dict[str, str], value
         'A{a="x"} ',
         'A{a="x"} 1_000',
         'A{a="x"} 0x10',
-        'A{a="x"} ١',
+        'A{a="x"} \u0661',
         'A{a="x"} 1 2 3',
         'A{a="x"} nan1',
         "1 2",

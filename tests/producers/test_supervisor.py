@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import pytest
 
 from producers import supervisor
-from producers.kit import check_source
 from producers.numbering import Numbering
 from producers.source import Ended, Observed, Source, SourceError
 from producers.supervisor import supervise
@@ -184,38 +183,3 @@ def test_the_health_of_a_source_with_its_own_clock_is_told_at_its_time() -> None
         ("kernel", 99),
         ("source", 99),
     ]
-
-
-@pytest.mark.parametrize(
-    ("breaks", "why"),
-    [
-        (lambda: Breaking([fault(1)], [fault(2)], resumes=False), "does not say the rest"),
-        (lambda: Script([fault(1)._replace(ts=5)]), "does not own the clock"),
-        (lambda: Breaking([fault(1)], ends=False), "had ended, and went on"),
-    ],
-)
-def test_the_kit_finds_broken_contracts(breaks: Callable[[], Source], why: str) -> None:
-    with pytest.raises(AssertionError, match=why):
-        check_source(breaks)
-
-
-class Breaking(Script):
-    def __init__(self, *lines: object, resumes: bool = True, ends: bool = True) -> None:
-        super().__init__(*lines)
-        self._resumes = resumes
-        self._ends = ends
-
-    async def open(self, after: str | None) -> None:
-        self._at = int(after) if after and self._resumes else 0
-
-    async def read(self) -> list[Observed]:
-        try:
-            return await super().read()
-        except Ended:
-            if self._ends:
-                raise
-            self._ends = self._at > len(self.lines)
-            self._at += 1
-            if self._at == len(self.lines) + 1:
-                raise
-            return []

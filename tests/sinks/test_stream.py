@@ -27,6 +27,7 @@ def decision(offset, **changes):
         "condition": Condition.FAILED,
         "state": CaseState.DRAINING,
         "action": Action.EVICT,
+        "cause": "Xid 79: fell off the bus",
         "reasons": [
             Reason(signal="xid", level="evict", cap=0.0, text="Xid 79: fell off the bus"),
             Reason(signal="fans", level="warning", cap=0.7),
@@ -51,6 +52,7 @@ def test_a_line_says_all_that_a_program_needs():
         "action": "evict",
         "condition": "failed",
         "held_by": "",
+        "cause": "Xid 79: fell off the bus",
         "reasons": ["Xid 79: fell off the bus", "fans: warning"],
         "policy": "default@1",
     }

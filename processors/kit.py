@@ -1,0 +1,328 @@
+"""The contract of a signal as a check that everybody can run: `check_signal`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from processors.judgement import Judgement
+from processors.node import NodeTask
+from processors.signal import Signal
+from processors.state import Column
+from processors.testing import Observations, Said, Values, gpu, judge
+from schemas.fields import FIELDS, Field, Kind
+from schemas.log import Checkpoint, Record
+from schemas.records import Gpu
+
+BYTES_MAX = 1024  # of state per GPU, for one signal; all of them together shall stay below 2 KB
+HOOKS = ("on_samples", "on_change", "on_event", "on_timer", "on_restore")
+CODES = (31, 43, 45, 48, 63, 64, 79, 94, 119, 154, 999)
+FRAME_S = 5
+FRAMES = 16
+NODE = "n1"
+
+
+def check_signal(signal_class: type[Signal], *, seed: int = 1) -> None:
+    """Run the whole contract on a signal; AssertionError tells what it breaks.
+
+    seed: of the samples it is tried with, which are plausible for its fields, now and then blank, with counters
+    that restart.
+
+    Checked: what it declares; blanks never make a GPU fine; however the same samples are cut into frames and
+    batches, and wherever a checkpoint is taken and restored, it finds the same; other GPUs, and the GPU that
+    stood in the slot before, have no influence; it judges by classes -1 to 3, one for each GPU at hand.
+    """
+    _check_declaration(signal_class)
+    story = _Story(signal_class, seed)
+    story.check_hooks()
+    story.check_blanks()
+    story.check_frames()
+    story.check_batches()
+    story.check_neighbours()
+    story.check_replacement()
+
+
+# --- what it declares ----------------------------------------------------------------------------------------
+
+
+def _check_declaration(signal_class: type[Signal]) -> None:
+    name = signal_class.name
+    assert name.isidentifier() and name == name.lower(), f"a name is a lower-case identifier, not {name!r}"
+    assert (signal_class.__doc__ or "").strip(), f"{name}: its docstring is its documentation"
+    for field in signal_class.fields:
+        assert field in FIELDS, f"{name}: {field} is no DCGM field that we know (schemas/fields.py)"
+        assert FIELDS[field].kind is not Kind.TEXT, f"{name}: {FIELDS[field].name} is text, which frames do not carry"
+    assert all(isinstance(column, Column) for column in signal_class.columns.values()), f"{name}: columns are Columns"
+    size = sum(column.bytes_per_gpu for column in signal_class.columns.values())
+    assert size <= BYTES_MAX, f"{name}: {size} bytes of state per GPU, more than {BYTES_MAX}"
+
+    policy = signal_class.Policy
+    assert issubclass(policy, msgspec.Struct), f"{name}: Policy is a msgspec.Struct"
+    assert policy.__struct_config__.frozen, f"{name}: Policy is frozen"
+    assert policy.__struct_config__.forbid_unknown_fields, f"{name}: Policy forbids unknown fields, for typing errors"
+    try:
+        values = policy()
+    except TypeError as error:
+        raise AssertionError(f"{name}: every key of Policy has a default: {error}") from None
+    builtins = msgspec.to_builtins(values)
+    assert msgspec.convert(builtins, policy) == values, f"{name}: Policy survives builtins"
+    assert msgspec.json.decode(msgspec.json.encode(values), type=policy) == values, f"{name}: Policy survives JSON"
+
+
+# --- what it does --------------------------------------------------------------------------------------------
+
+
+class _Story:
+    """The same samples of some GPUs of one node, told in several ways."""
+
+    def __init__(self, signal_class: type[Signal], seed: int) -> None:
+        self.signal_class = signal_class
+        self.name = signal_class.name
+        self.fields = [FIELDS[field] for field in signal_class.fields]
+        self.seed = seed
+
+    def task(self) -> NodeTask:
+        """The node stage with this one signal: without `presence` and `blanks`, which every GPU concerns."""
+        return NodeTask(signals=(self.signal_class(),))
+
+    def samples(self, gpus: int, seed: int) -> list[dict[int, Values]]:
+        """Per second the columns of the frame: [gpu]."""
+        draw = _Draw(seed)
+        streams = {(field.id, at): _Stream(field, draw) for field in self.fields for at in range(gpus)}
+        return [
+            {field.id: [streams[field.id, at].value() for at in range(gpus)] for field in self.fields}
+            for _ in range(FRAMES * FRAME_S)
+        ]
+
+    def told(
+        self,
+        samples: Sequence[dict[int, Values]],
+        gpus: Sequence[Gpu],
+        seed: int,
+        *,
+        frame_s: int = FRAME_S,
+        into: Observations | None = None,
+        start_s: float = 0.0,
+    ) -> Observations:
+        """The samples, five seconds published at once, as one frame or as several; with kernel faults between."""
+        told, draw = into or Observations(), _Draw(seed + 1)
+        for start in range(0, len(samples), FRAME_S):
+            append_s = start_s + start + FRAME_S
+            for first in range(start, start + FRAME_S, frame_s):
+                part = samples[first : min(first + frame_s, start + FRAME_S)]
+                columns: dict[int, Values] = {
+                    field.id: [value for second in part for value in _values(second[field.id])] for field in self.fields
+                }
+                ticks_s = [start_s + first + number for number in range(len(part))]
+                told.frame(NODE, ticks_s[-1], columns, gpus=gpus, ticks_s=ticks_s, append_s=append_s)
+            if draw.below(2):
+                told.fault(NODE, append_s - 0.5, CODES[draw.below(len(CODES))], gpus[0], append_s=append_s)
+            if draw.below(12) == 0:
+                told.restore(NODE, append_s, gpus[0])
+        end_s = start_s + len(samples)
+        return told.ticks(end_s + FRAME_S, end_s + 40, FRAME_S)
+
+    def usual(self, gpus: int = 3, seed: int | None = None) -> Observations:
+        seed = self.seed if seed is None else seed
+        return self.told(self.samples(gpus, seed), [gpu(NODE, at) for at in range(gpus)], seed)
+
+    def findings(self, log: Observations) -> tuple[Said, dict[str, dict[str, Any]]]:
+        """What is said, and by GPU all that the signal last found."""
+        task = self.task()
+        said = judge(log, task)
+        return said, _findings(task)
+
+    # --- the checks --------------------------------------------------------------------------------------------
+
+    def check_hooks(self) -> None:
+        """Its hooks are called, and say what may be said."""
+        called: set[str] = set()
+        task = NodeTask(signals=(_watched(self.signal_class, called),))
+        judge(self.usual(), task)
+        judge(self.told(self.samples(1, self.seed), [gpu(NODE)], self.seed + 7), task)
+        overridden = {hook for hook in HOOKS if getattr(self.signal_class, hook) is not getattr(Signal, hook)}
+        missing = overridden - called - {"on_restore"}
+        assert not missing, f"{self.name}: nothing leads to {sorted(missing)}; are its `fields` complete?"
+
+    def check_blanks(self) -> None:
+        if not self.fields:
+            return
+        samples = self.samples(2, self.seed)
+        blank = {field.id: [None, None] for field in self.fields}
+        gpus = [gpu(NODE, at) for at in range(2)]
+        for after in (0, FRAME_S, 6 * FRAME_S):
+            task = self.task()
+            told = Observations()
+            for second in range(after + 4 * FRAME_S):
+                if second == after:
+                    judge(told, task)
+                    before = task.judges.board.level[0, :2].copy()
+                    told = Observations()
+                columns = samples[second] if second < after else blank
+                told.frame(NODE, second, columns, gpus=gpus, seq=second)
+            judge(told, task)
+            level = task.judges.board.level[0, :2]
+            if after == 0:
+                assert (level == -1).all(), f"{self.name}: a GPU of which all is blank is in class {level.tolist()}"
+            else:
+                better = (level >= 0) & (level < before)
+                assert not better.any(), f"{self.name}: blanks make {before.tolist()} {level.tolist()}"
+
+    def check_frames(self) -> None:
+        samples, gpus = self.samples(3, self.seed), [gpu(NODE, at) for at in range(3)]
+        expected, found = self.findings(self.told(samples, gpus, self.seed))
+        for frame_s in (1, 2):
+            said, same = self.findings(self.told(samples, gpus, self.seed, frame_s=frame_s))
+            how = f"{self.name}: the same samples, {frame_s} s to a frame instead of {FRAME_S}"
+            assert same == found, f"{how}: {same} instead of {found}"
+            assert said.conditions == expected.conditions, f"{how}: other conditions"
+
+    def check_batches(self) -> None:
+        log = self.usual().records
+        task = self.task()
+        outputs, state = task.step(log), task.checkpoint()
+        for size in (1, 2, 7):
+            for restored in (False, True):
+                how = f"{self.name}: batches of {size}" + (", a checkpoint restored after each" if restored else "")
+                said, end = self._in_batches(log, size, restored)
+                assert said == outputs, f"{how}: other outputs"
+                assert end == state, f"{how}: another state"
+
+    def _in_batches(self, log: Sequence[Record], size: int, restored: bool) -> tuple[list[Any], Checkpoint]:
+        task, said = self.task(), []
+        for start in range(0, len(log), size):
+            said += task.step(log[start : start + size])
+            if restored:
+                saved = task.checkpoint()
+                task = self.task()
+                task.restore(saved)
+        return said, task.checkpoint()
+
+    def check_neighbours(self) -> None:
+        samples = self.samples(1, self.seed)
+        others = self.samples(3, self.seed + 5)
+        together: list[dict[int, Values]] = [
+            {field: [*_values(own[field]), *_values(other[field])] for field in own}
+            for own, other in zip(samples, others, strict=True)
+        ]
+        _, alone = self.findings(self.told(samples, [gpu(NODE)], self.seed))
+        _, among = self.findings(self.told(together, [gpu(NODE, at) for at in range(4)], self.seed))
+        key = gpu(NODE).uuid
+        assert among[key] == alone[key], f"{self.name}: other GPUs change {alone[key]} to {among[key]}"
+
+    def check_replacement(self) -> None:
+        """Another GPU in the slot starts with nothing of what was known of the one before."""
+        before, after = gpu(NODE), Gpu(uuid="GPU-after", bdf=gpu(NODE).bdf)
+        told = self.told(self.samples(1, self.seed), [before], self.seed)
+        used = self.task()
+        judge(told, used)
+        start, start_s = len(told.records), FRAMES * FRAME_S + 100.0
+        self.told(self.samples(1, self.seed + 3), [after], self.seed + 3, into=told, start_s=start_s)
+        fresh = self.task()
+        judge(told.records[start:], fresh)
+        said = judge(told.records[start:], used)
+        assert [gone.uuid for gone in said.gone] == [before.uuid]
+        expected, found = _findings(fresh), _findings(used)
+        assert found == expected, f"{self.name}: the GPU before leaves something behind: {found} instead of {expected}"
+
+
+def _findings(task: NodeTask) -> dict[str, dict[str, Any]]:
+    """By UUID all that the task's one signal keeps, and what it last found; as text, as NaN equals nothing."""
+    board, table, roster = task.judges.board, task.judges.tables[0], task.roster
+    kept = {name: array[0] for name, array in board.findings.items()}
+    kept |= {f"column {name}": column for name, column in table.columns.items()}
+    kept |= {f"column {name}": vector.T for name, vector in table.vectors.items()}
+    return {
+        uuid: {name: repr(array[row].tolist()) for name, array in kept.items()}
+        for row, uuid in enumerate(roster.uuid_of)
+    }
+
+
+def _watched(signal_class: type[Signal], called: set[str]) -> type[Signal]:
+    """The signal, with its hooks noted in `called` and everything that it says checked."""
+
+    def watch(hook: str) -> Any:
+        original = getattr(signal_class, hook)
+
+        def watched(self: Signal, *arguments: Any) -> None:
+            called.add(hook)
+            *others, out = arguments
+            original(self, *others, _Checked(signal_class.name, out))
+
+        return watched
+
+    overridden = {hook: watch(hook) for hook in HOOKS if getattr(signal_class, hook) is not getattr(Signal, hook)}
+    return type(signal_class.__name__, (signal_class,), overridden)
+
+
+class _Checked:
+    """`Out` that takes only what may be said."""
+
+    def __init__(self, name: str, out: Judgement) -> None:
+        self._name = name
+        self._out = out
+
+    def judge(self, classes: Any, *, where: Any = None, **said: Any) -> None:
+        evidence = {key: value for key, value in said.items() if key not in ("action", "hard", "corruption", "anew")}
+        size = self._out.size if where is None else len(where)
+        given = np.asarray(classes)
+        assert given.dtype.kind in "iu", f"{self._name}: classes are integers, not {given.dtype}"
+        assert given.shape in ((), (size,)), f"{self._name}: {given.shape} classes for {size} GPUs"
+        assert ((given >= -1) & (given <= 3)).all(), f"{self._name}: classes are -1 to 3, not {sorted(set(given.flat))}"
+        if where is not None:
+            rising = np.diff(where, prepend=-1) > 0
+            assert rising.all() and (where < self._out.size).all(), f"{self._name}: `where` holds rising positions"
+        assert len(evidence) <= 1, f"{self._name}: one value to judge by, not {sorted(evidence)}"
+        for key, value in evidence.items():
+            assert np.shape(value) in ((), (size,)), f"{self._name}: {key} has {np.shape(value)} values for {size} GPUs"
+        self._out.judge(classes, where=where, **said)
+
+
+# --- samples -------------------------------------------------------------------------------------------------
+
+
+class _Draw:
+    """Numbers that look random and are the same on every machine."""
+
+    def __init__(self, seed: int) -> None:
+        self._state = seed
+
+    def below(self, limit: int) -> int:
+        self._state = (self._state * 6364136223846793005 + 1442695040888963407) % 2**64
+        return (self._state >> 33) % limit
+
+
+_GAUGES = {
+    "C": tuple(range(-5, 105, 5)),
+    "MHz": (345, 1250, 1500, 1700, 1830, 1980),
+    "bits": (0x0, 0x1, 0x2, 0x4, 0x10, 0x20, 0x40, 0x80),
+    "W": (60, 150, 400, 690),
+}
+_STEPS = {Kind.COUNTER: (0, 0, 0, 1, 12, 400, 20_000), Kind.LEVEL: (0, 0, 0, 0, 1, 7, 300)}
+
+
+class _Stream:
+    """A field of one GPU, second by second."""
+
+    def __init__(self, field: Field, draw: _Draw) -> None:
+        self._field = field
+        self._draw = draw
+        self._value = 0.0
+
+    def value(self) -> float | None:
+        kind, draw = self._field.kind, self._draw
+        if kind in _STEPS:
+            restarts = kind is Kind.COUNTER and draw.below(30) == 0
+            self._value = 0.0 if restarts else self._value + _STEPS[kind][draw.below(7)]
+        elif draw.below(4) == 0:  # gauges and flags keep their value for some seconds
+            choice = _GAUGES.get(self._field.unit, (0, 1)) if kind is Kind.GAUGE else (0, 1)
+            self._value = float(choice[draw.below(len(choice))])
+        return None if draw.below(10) == 0 else self._value
+
+
+def _values(values: Values) -> Sequence[float | None]:
+    assert isinstance(values, Sequence)
+    return values
