@@ -54,9 +54,7 @@ MOVING = (PCIE_REPLAY_COUNTER, ECC_SBE_VOLATILE, NVLINK_CRC_FLIT_TOTAL, REMAPPED
 
 def fleet(nodes: int, seconds: int, *, moving: bool) -> list[Record]:
     """Frames of 5 ticks x 8 GPUs x 20 fields, one a node every 5 s; with `moving` five counters grow at every tick."""
-    gpus = [
-        [Gpu(uuid=f"GPU-{node:06d}-{at}", bdf=f"0000:{at:02x}:00") for at in range(GPUS)] for node in range(nodes)
-    ]
+    gpus = [[Gpu(uuid=f"GPU-{node:06d}-{at}", bdf=f"0000:{at:02x}:00") for at in range(GPUS)] for node in range(nodes)]
     log: list[Record] = []
     for number in range(seconds // TICKS):
         ms = START_MS + number * TICKS * 1000

@@ -40,8 +40,8 @@ def main() -> None:
         process.terminate()
         process.wait()
         size = sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file()) / 2**20
-    print(f"{GPUS} GPUs at 1 Hz: {100 * share:.1f} % of a core (limit 10), {memory:.0f} MiB peak (limit 200),")
-    print(f"{memory / baseline:.2f} x the {baseline:.0f} MiB of an interpreter with the same libraries; {size:.0f} MiB on disk")
+    print(f"{GPUS} GPUs at 1 Hz: {100 * share:.1f} % of a core (limit 10), {size:.0f} MiB on disk")
+    print(f"{memory:.0f} MiB peak (limit 200), {memory / baseline:.2f} x an interpreter with the same libraries")
 
 
 if __name__ == "__main__":

@@ -22,11 +22,12 @@ from pipeline.recorder import Recorder
 from pipeline.settings import Settings, parse_address
 from pipeline.sqlite_log import DataDirectoryError, SqliteLog
 from processors.policy import Policy, to_change
-from sinks.console import ConsoleSink, Facts
+from sinks.console import ConsoleSink
 from sinks.http import HttpServer, Pages
 from sinks.metrics import CONTENT_TYPE, MetricsSink, StageStats
 from sinks.sink import Sink
 from sinks.stream import DecisionStream
+from sinks.view import Facts
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOTES = 2  # warnings that the live view shows

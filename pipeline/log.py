@@ -55,9 +55,7 @@ class Log(Protocol):
 class Ingress(Protocol):
     """The other side: where sources put what they saw."""
 
-    async def append(
-        self, topic: str, entries: Sequence[Entry], source: str = "", position: str | None = None
-    ) -> None:
+    async def append(self, topic: str, entries: Sequence[Entry], source: str = "", position: str | None = None) -> None:
         """Append `entries` and remember `position` of `source`, together or not at all. Raises Unavailable."""
         ...
 

@@ -37,11 +37,15 @@ def plan(settings: Settings) -> Plan:
     for name in names:
         _readable(name)
     try:
-        sources = [open_source(name, node=settings.node, cluster=settings.cluster, speed=speed) for name in names]
+        sources = [_open(name, settings, speed) for name in names]
     except SourceError as error:
         raise UsageProblem(str(error)) from None
     _one_clock(names, sources)
     return Plan(sources, _in_words(names, speed), _data_dir(settings, names))
+
+
+def _open(name: str, settings: Settings, speed: float) -> Source:
+    return open_source(name, node=settings.node, cluster=settings.cluster, follow=settings.follow, speed=speed)
 
 
 def _readable(name: str) -> None:
@@ -75,7 +79,10 @@ def _data_dir(settings: Settings, names: Sequence[str]) -> Path | None:
     """Live sources go on with their history; what has an end, or its own time, does not mix with it unasked."""
     if settings.data_dir:
         return Path(settings.data_dir).expanduser()
-    if all(name == "kmsg" or "://" in name for name in names):
+    endless = [
+        name == "kmsg" or "://" in name or (settings.follow and name.startswith("kernel-log:")) for name in names
+    ]
+    if all(endless):
         home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
         return Path(home) / "gpu-vitals"
     return None

@@ -36,8 +36,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What `gpu-vitals run` does. None: not set.
 
     sources: as given to --source; none: a simulated fleet. for_s: stop after so many seconds. speed: event
-    time of simulated sources against real time. record: file that every stage's input is written to. json:
-    decisions as JSON lines, also on a terminal. cluster, node: what this machine's own sources call it.
+    time of simulated sources against real time. record: file that every stage's input is written to. follow:
+    go on reading kernel logs as they grow. json: decisions as JSON lines, also on a terminal. cluster, node:
+    what this machine's own sources call it.
     """
 
     sources: list[str] = []
@@ -47,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     listen: str | None = None
     json: bool = False
     record: str | None = None
+    follow: bool = False
     speed: Positive | None = None
     cluster: str = "default"
     node: str | None = None
@@ -121,9 +123,9 @@ def _from_text(variable: str, name: str, text: str) -> Any:
     if name == "for_s":
         return parse_duration(text)
     try:
-        if name == "json":
+        if name in ("json", "follow"):
             return msgspec.convert(text, bool, strict=False)
         return float(text) if name == "speed" else text
     except ValueError:
-        expected = "true or false" if name == "json" else "a number"
+        expected = "a number" if name == "speed" else "true or false"
         raise UsageProblem(f"{variable}: expected {expected}, not {text}") from None

@@ -14,6 +14,4 @@ def named_timezone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise UsageProblem(
-            f"--assume-timezone: no such time zone: {name}", "names are as in Europe/Berlin"
-        ) from None
+        raise UsageProblem(f"--assume-timezone: no such time zone: {name}", "names are as in Europe/Berlin") from None

@@ -49,8 +49,7 @@ class Board:
     def __init__(self, signals: tuple[Signal, ...], capacity: int) -> None:
         self.signals = signals
         self.findings = {
-            name: np.full((len(signals), capacity), column.initial, column.dtype)
-            for name, column in FINDING.items()
+            name: np.full((len(signals), capacity), column.initial, column.dtype) for name, column in FINDING.items()
         }
         self.verdicts = Table(VERDICT, capacity)
         self.quantities = [""] * len(signals)  # the name under which each signal last reported its value
@@ -91,9 +90,7 @@ class Board:
         for array in self.findings.values():
             array[at, target] = array[at, source]
 
-    def write(
-        self, at: int, rows: Array, classes: Array, value: Array | float, since: Array, fault: int
-    ) -> None:
+    def write(self, at: int, rows: Array, classes: Array, value: Array | float, since: Array, fault: int) -> None:
         """Signal number `at` changed its mind about `rows`."""
         for name, new in (("level", classes), ("value", value), ("since", since), ("fault", fault)):
             self.findings[name][at][rows] = new
@@ -130,13 +127,11 @@ class Board:
         before = verdict["condition"][rows]
         condition = np.select(
             [new_held <= 0.3, unknown, new_held < 0.7, new_held < 0.9],
-            [
-                _NUMBER[c]
-                for c in (Condition.FAILED, Condition.UNKNOWN, Condition.DEGRADED, Condition.WARNING)
-            ],
+            [_NUMBER[c] for c in (Condition.FAILED, Condition.UNKNOWN, Condition.DEGRADED, Condition.WARNING)],
             _NUMBER[Condition.HEALTHY],
         ).astype("i1")
-        waits = (before == UNASSESSED) & (unknown | (condition == _NUMBER[Condition.HEALTHY])) & (not late)
+        undecided = (condition == _NUMBER[Condition.UNKNOWN]) | (condition == _NUMBER[Condition.HEALTHY])
+        waits = (before == UNASSESSED) & undecided & (not late)
         condition[waits] = UNASSESSED
         verdict["score"][rows], verdict["held"][rows], verdict["better_since"][rows] = score, new_held, better
         verdict["worst_since"][rows] = worst
@@ -165,7 +160,8 @@ class Board:
         reasons = []
         for at, signal in enumerate(self.signals):
             level = Level(int(self.level[at, row]))
-            cannot_tell = level is Level.NONE and self.required[at] and self.enabled[at]
+            asked = self.findings["since"][at, row] > 0  # else the GPU is too new for a question
+            cannot_tell = level is Level.NONE and self.required[at] and self.enabled[at] and asked
             if level > Level.FINE or cannot_tell:
                 reasons.append(self._reason(at, signal, row, level))
         return sorted(reasons, key=lambda reason: reason.cap)
@@ -225,9 +221,7 @@ class Board:
 
     @property
     def bytes_per_gpu(self) -> int:
-        return (
-            len(self.signals) * sum(c.bytes_per_gpu for c in FINDING.values()) + self.verdicts.bytes_per_gpu
-        )
+        return len(self.signals) * sum(c.bytes_per_gpu for c in FINDING.values()) + self.verdicts.bytes_per_gpu
 
 
 _NUMBER = {condition: number for number, condition in enumerate(CONDITIONS)}

@@ -31,6 +31,7 @@ def drastic(action: Action) -> Action:
 class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a GPU stands. `IN_SERVICE` is "no open case"; what the last one was about stays readable.
 
+    cause: in words. fault: what kind of thing that is (a signal's name, `xid_48`, `node_removed`), to count by.
     takes_node: this GPU's own fault takes its node out. hard, corruption: of any evidence since it opened.
     """
 
@@ -38,6 +39,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: CaseState = IN_SERVICE
     action: Action = Action.NONE
     cause: str = ""
+    fault: str = ""
     opened_ms: int = 0
     deadline_ms: int | None = None
     hard: bool = False
@@ -67,6 +69,7 @@ class Failed(Event, frozen=True, kw_only=True):
 
     action: Action
     cause: str
+    fault: str = ""
     hard: bool = False
     corruption: bool = False
     bystander: bool = False
@@ -127,6 +130,7 @@ def start(case: Case, event: Failed, policy: Policy) -> Moved:
         state=DRAINING,
         action=drastic(event.action),
         cause=event.cause,
+        fault=event.fault,
         opened_ms=event.at_ms,
         deadline_ms=event.at_ms + round(1000 * policy.drain_timeout_s),
         hard=event.hard,
@@ -189,7 +193,7 @@ def _node_goes(before: Case, after: Case) -> tuple[RemoveNode, ...]:
 
 
 def _close(case: Case, detail: str) -> Moved:
-    after = Case(gpu=case.gpu, action=case.action, cause=case.cause, opened_ms=case.opened_ms)
+    after = Case(gpu=case.gpu, action=case.action, cause=case.cause, fault=case.fault, opened_ms=case.opened_ms)
     return after, (Announce(detail),)
 
 
@@ -200,6 +204,7 @@ def quarantine(case: Case, at_ms: int, why: str) -> Moved:
         state=DRAINED,
         action=harsher(case.action, Action.EVICT),
         cause=case.cause if case.open else "quarantined",
+        fault=case.fault if case.open else "quarantined",
         opened_ms=case.opened_ms if case.open else at_ms,
         hard=True,
     )

@@ -15,13 +15,14 @@ from typing import Any
 import msgspec
 
 from processors import case, checkpoints
+from processors import policy as policies
 from processors.budget import Removal, admit
 from processors.case import Announce, Case, Event, Failed, RemoveNode
 from processors.cluster_output import ClusterOutput
 from processors.cluster_policy import Policy
 from processors.fleet import Fleet, Member
 from schemas.log import Checkpoint, Output, Record
-from schemas.records import ConditionChange, Gone, Operator, PolicyChange, Tick
+from schemas.records import ConditionChange, Gone, Operator, PolicyChange, Reason, Tick
 from schemas.states import Action, Condition
 
 VERSION = 1
@@ -52,7 +53,7 @@ class ClusterTask:
     def __init__(self, partition: int = 0) -> None:
         self.partition = partition
         self.policy = Policy()
-        self.policy_id = ""
+        self.policy_id = policies.from_document("default", {}).id
         self.fleet = Fleet()
         self.out = ClusterOutput()
         self._policies: list[tuple[int, str]] = []
@@ -185,6 +186,7 @@ class ClusterTask:
             self.out.now_ms,
             action=Action.REMOVE_NODE,
             cause=f"node removed: {cause}",
+            fault="node_removed",
             hard=True,
             bystander=True,
         )
@@ -285,14 +287,25 @@ def _failed(member: Member, now_ms: int) -> Failed:
         now_ms,
         action=change.action,
         cause=_cause(change),
+        fault=_fault(change),
         hard=change.hard,
         corruption=change.corruption,
     )
 
 
+def _worst(change: ConditionChange) -> Reason | None:
+    """Of equals the oldest."""
+    return min(change.reasons, key=lambda reason: (reason.cap, reason.since, reason.signal), default=None)
+
+
 def _cause(change: ConditionChange) -> str:
-    """The worst reason, in words; of equals the oldest."""
-    if not change.reasons:
-        return f"{change.condition}, no reason given"
-    worst = min(change.reasons, key=lambda reason: (reason.cap, reason.since, reason.signal))
-    return worst.text or f"{worst.signal} {worst.level}"
+    worst = _worst(change)
+    return f"{change.condition}, no reason given" if worst is None else worst.text or f"{worst.signal} {worst.level}"
+
+
+def _fault(change: ConditionChange) -> str:
+    """What kind of thing takes the GPU out: few values, whatever was measured."""
+    worst = _worst(change)
+    if worst is None:
+        return "unknown"
+    return f"xid_{worst.value:.0f}" if worst.signal == "xid" and worst.value is not None else worst.signal

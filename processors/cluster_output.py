@@ -52,6 +52,7 @@ class ClusterOutput:
             state=case.state,
             action=case.action,
             cause=case.cause,
+            fault=case.fault,
             opened=case.opened_ms,
             detail=detail,
         )

@@ -68,6 +68,10 @@ class Judgement:
         if fault:  # the same class for a graver reason is news as well
             rows = tick.rows if where is None else tick.rows[where]
             different = different | ((classes > 0) & (tick.board.findings["fault"][at, rows] != fault))
+        if tick.board.required[at]:  # its first word counts, "cannot tell" too
+            rows = tick.rows if where is None else tick.rows[where]
+            asked = tick.board.findings["since"][at, rows] > 0
+            different = different | ~asked
         if anew:
             different = np.ones(before.shape, bool)
         differs = np.flatnonzero(different)
@@ -86,6 +90,8 @@ class Judgement:
             board.quantities[at] = quantity
             if "_per_" in quantity:
                 tick.rates.append((at, positions, quantity, values))
-        visible = (new > 0) | (old > 0) | bool(board.required[at])
+        visible = (new > 0) | (old > 0)
+        if board.required[at]:
+            visible |= asked[differs] | (new < 0)
         if visible.any():
             tick.visible.append(positions[visible])

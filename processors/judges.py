@@ -61,9 +61,7 @@ class Judges:
 
     # --- rows --------------------------------------------------------------------------------------------------
 
-    def rows(
-        self, node: str, gpus: Sequence[records.Gpu], cause: Cause, clock_ms: int, credit_ms: int
-    ) -> Array:
+    def rows(self, node: str, gpus: Sequence[records.Gpu], cause: Cause, clock_ms: int, credit_ms: int) -> Array:
         """The rows of `gpus`, fresh ones for those that are new or stand in another's slot."""
         known = len(self.roster)
         places = self.roster.find_all(node, gpus)

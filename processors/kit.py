@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ BYTES_MAX = 1024  # of state per GPU, for one signal; all of them together shall
 HOOKS = ("on_samples", "on_change", "on_event", "on_timer", "on_restore")
 CODES = (31, 43, 45, 48, 63, 64, 79, 94, 119, 154, 999)
 FRAME_S = 5
-FRAMES = 16
+FRAMES = 12
 NODE = "n1"
 
 
@@ -50,7 +51,8 @@ def check_signal(signal_class: type[Signal], *, seed: int = 1) -> None:
 
 def _check_declaration(signal_class: type[Signal]) -> None:
     name = signal_class.name
-    assert name.isidentifier() and name == name.lower(), f"a name is a lower-case identifier, not {name!r}"
+    plain = name.isidentifier() and name == name.lower()
+    assert plain, f"a name is a lower-case identifier, not {name!r}"
     assert (signal_class.__doc__ or "").strip(), f"{name}: its docstring is its documentation"
     for field in signal_class.fields:
         assert field in FIELDS, f"{name}: {field} is no DCGM field that we know (schemas/fields.py)"
@@ -67,6 +69,11 @@ def _check_declaration(signal_class: type[Signal]) -> None:
         values = policy()
     except TypeError as error:
         raise AssertionError(f"{name}: every key of Policy has a default: {error}") from None
+    for value in (1.0, math.nan) if signal_class.required else (1.0,):  # NaN: what is required and cannot be told
+        for limit in (None, 5.0):
+            text = signal_class().text("warning", "value_count", value, "", limit)
+            assert isinstance(text, str), f"{name}: text() says it in words, not as {text!r}"
+            assert text, f"{name}: text() says something, with a limit or without"
     builtins = msgspec.to_builtins(values)
     assert msgspec.convert(builtins, policy) == values, f"{name}: Policy survives builtins"
     assert msgspec.json.decode(msgspec.json.encode(values), type=policy) == values, f"{name}: Policy survives JSON"
@@ -140,7 +147,7 @@ class _Story:
     def check_hooks(self) -> None:
         """Its hooks are called, and say what may be said."""
         called: set[str] = set()
-        task = NodeTask(signals=(_watched(self.signal_class, called),))
+        task = NodeTask(signals=(_watched(self.signal_class, called)(),))
         judge(self.usual(), task)
         judge(self.told(self.samples(1, self.seed), [gpu(NODE)], self.seed + 7), task)
         overridden = {hook for hook in HOOKS if getattr(self.signal_class, hook) is not getattr(Signal, hook)}
@@ -184,7 +191,7 @@ class _Story:
         log = self.usual().records
         task = self.task()
         outputs, state = task.step(log), task.checkpoint()
-        for size in (1, 2, 7):
+        for size in (1, 3):
             for restored in (False, True):
                 how = f"{self.name}: batches of {size}" + (", a checkpoint restored after each" if restored else "")
                 said, end = self._in_batches(log, size, restored)
@@ -273,8 +280,8 @@ class _Checked:
         assert given.shape in ((), (size,)), f"{self._name}: {given.shape} classes for {size} GPUs"
         assert ((given >= -1) & (given <= 3)).all(), f"{self._name}: classes are -1 to 3, not {sorted(set(given.flat))}"
         if where is not None:
-            rising = np.diff(where, prepend=-1) > 0
-            assert rising.all() and (where < self._out.size).all(), f"{self._name}: `where` holds rising positions"
+            rising = np.diff([-1, *where, self._out.size]) > 0
+            assert rising.all(), f"{self._name}: `where` holds rising positions of GPUs at hand, not {where}"
         assert len(evidence) <= 1, f"{self._name}: one value to judge by, not {sorted(evidence)}"
         for key, value in evidence.items():
             assert np.shape(value) in ((), (size,)), f"{self._name}: {key} has {np.shape(value)} values for {size} GPUs"
@@ -308,18 +315,21 @@ class _Stream:
     """A field of one GPU, second by second."""
 
     def __init__(self, field: Field, draw: _Draw) -> None:
-        self._field = field
         self._draw = draw
-        self._value = 0.0
+        self._kind = field.kind
+        self._choice = _GAUGES.get(field.unit, (0, 1)) if field.kind is Kind.GAUGE else (0, 1)
+        self._value = 0.0 if field.kind in _STEPS else self._drawn()
+
+    def _drawn(self) -> float:
+        return float(self._choice[self._draw.below(len(self._choice))])
 
     def value(self) -> float | None:
-        kind, draw = self._field.kind, self._draw
-        if kind in _STEPS:
-            restarts = kind is Kind.COUNTER and draw.below(30) == 0
-            self._value = 0.0 if restarts else self._value + _STEPS[kind][draw.below(7)]
+        draw = self._draw
+        if self._kind in _STEPS:
+            restarts = self._kind is Kind.COUNTER and draw.below(30) == 0
+            self._value = 0.0 if restarts else self._value + _STEPS[self._kind][draw.below(7)]
         elif draw.below(4) == 0:  # gauges and flags keep their value for some seconds
-            choice = _GAUGES.get(self._field.unit, (0, 1)) if kind is Kind.GAUGE else (0, 1)
-            self._value = float(choice[draw.below(len(choice))])
+            self._value = self._drawn()
         return None if draw.below(10) == 0 else self._value
 
 

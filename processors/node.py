@@ -29,7 +29,7 @@ from processors.kernel_faults import FaultLog
 from processors.node_output import Cause
 from processors.signal import Event, Signal, discover
 from processors.waves import TICKS_FALL, Placed, unsound
-from schemas import records
+from schemas import recording, records
 from schemas.log import Checkpoint, Output, Record
 from schemas.xid import lookup, of_switch
 
@@ -216,6 +216,8 @@ class NodeTask:
     def _other(self, record: Record) -> None:
         try:
             known = _KINDS.get(record.kind)
+            if record.kind == recording.UNREADABLE:
+                raise ValueError(recording.complaint(record.value))
             if known is None:
                 raise ValueError(f"records of kind {record.kind!r} are not understood")
             observed = known.decode(record.value)
@@ -298,16 +300,15 @@ class NodeTask:
     def _kernel_fault(self, record: Record, node: NodeState, fault: records.KernelFault, then: _Then) -> None:
         cause = Cause(record.offset, record.ts)
         if fault.fault not in _FAULTS or (fault.fault == "xid" and fault.code is None):
-            self._dead_letter(
-                record, "a line that looks like a fault could not be parsed", fault.raw.encode()
-            )
+            self._dead_letter(record, "a line that looks like a fault could not be parsed", fault.raw.encode())
             return
         ts = min(fault.ts - then.shift_ms, record.ts + AHEAD_MS)
-        if not then.rows.size:
-            self.out.xid(cause, fault, None, ts, of_switch(fault.severity), repeat=False)
+        code = FELL_OFF_THE_BUS if fault.code is None else fault.code
+        if not then.rows.size:  # of a switch, or of a GPU that is not named
+            info = of_switch(fault.severity) if fault.fault == "sxid" else lookup(code)
+            self.out.xid(cause, fault, None, ts, info, repeat=False)
             return
         row = int(then.rows[0])
-        code = FELL_OFF_THE_BUS if fault.code is None else fault.code
         coalesce_ms = int(self.judges.policy.values.node.coalesce_s * 1000)
         news = self.faults.see((row, code), ts, fault.source, coalesce_ms)
         if news == "double":

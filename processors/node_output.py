@@ -42,9 +42,7 @@ class NodeOutput:
         for cause, topic, key, kind, value, urgent in self._collected:
             if cause.offset != self._offset:
                 self._offset, self._ordinal = cause.offset, 0
-            self._settled.append(
-                Output(topic, key, kind, value, cause.append_ts, cause.offset, self._ordinal, urgent)
-            )
+            self._settled.append(Output(topic, key, kind, value, cause.append_ts, cause.offset, self._ordinal, urgent))
             self._ordinal += 1
         self._collected.clear()
 
@@ -137,12 +135,8 @@ class NodeOutput:
         }
         self._add(cause, topics.SCORES, self.key(row), "score", records.Score(**common))
         evidence = max([reason.since for reason in reasons], default=ts)
-        change = records.ConditionChange(
-            **common, action=action, hard=hard, corruption=corruption, evidence=evidence
-        )
-        self._add(
-            cause, topics.FLEET_EVENTS, self.key(row), "condition", change, urgent=action is not Action.NONE
-        )
+        change = records.ConditionChange(**common, action=action, hard=hard, corruption=corruption, evidence=evidence)
+        self._add(cause, topics.FLEET_EVENTS, self.key(row), "condition", change, urgent=action is not Action.NONE)
 
     def gone(self, cause: Cause, row: int, uuid: str, ts: int) -> None:
         """The GPU left its slot: readers drop it, the cluster stage ends its case."""

@@ -145,7 +145,7 @@ class Signal(ABC):
         return None
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
-        """The finding in words."""
+        """The finding in words. limit: what was passed; None if there is no such step (any more)."""
         name = self.name.replace("_", " ")
         measured = f"{name}: {value:g} {unit}".rstrip()
         return measured if limit is None else f"{measured} ({level} limit {limit:g})"

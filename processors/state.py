@@ -43,18 +43,20 @@ class Cells:
         self.array = array
         self.rows = rows
 
+    def positions(self) -> Array:
+        """The rows, as numbers."""
+        return np.arange(self.array.shape[1])[self.rows] if isinstance(self.rows, slice) else self.rows
+
 
 class View:
-    """A table's columns as attributes, aligned with some rows: `state.x` reads, `state.x = values` writes.
+    """A table's columns as attributes, aligned with some rows: `state.x` reads a copy, `state.x = values` writes.
 
     Vector columns come as `Cells`.
     """
 
     __slots__ = ("_columns", "_index", "_rows", "_vectors")
 
-    def __init__(
-        self, columns: Mapping[str, Array], index: Index, vectors: Mapping[str, Array], rows: Index
-    ) -> None:
+    def __init__(self, columns: Mapping[str, Array], index: Index, vectors: Mapping[str, Array], rows: Index) -> None:
         object.__setattr__(self, "_columns", columns)
         object.__setattr__(self, "_index", index)
         object.__setattr__(self, "_vectors", vectors)
@@ -63,7 +65,8 @@ class View:
     def __getattr__(self, name: str) -> Any:
         column = self._columns.get(name)
         if column is not None:
-            return column[self._index]
+            values = column[self._index]
+            return values if values.base is None else values.copy()  # what was read stays when it is written
         vector = self._vectors.get(name)
         if vector is None:
             raise AttributeError(f"no column {name!r} is declared; there are {sorted(self._columns)}")

@@ -1,9 +1,9 @@
 """A stage at your desk: write observations down, run the stages over them, read typed records. Pure, milliseconds.
 
-    said = judge(
-        Observations().frame("n1", 0.0, {GPU_TEMP: [50, 95]}).tick(10.0)
-    )
-    assert [score.condition for score in said.scores] == ["failed", "healthy"]
+said = judge(
+    Observations().frame("n1", 0.0, {GPU_TEMP: [50, 95]}).tick(10.0)
+)
+assert [score.condition for score in said.scores] == ["failed", "healthy"]
 """
 
 from __future__ import annotations

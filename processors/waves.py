@@ -44,9 +44,7 @@ def unsound(layout: Layout, frames: Sequence[Placed]) -> dict[int, str]:
     changing = [number for number, placed in enumerate(frames) if placed.frame.change_at]
     if changing:
         row = layout.counter_count * len(frames[0].rows)
-        at = np.frombuffer(b"".join([frames[number].frame.change_at for number in changing]), "<u4").astype(
-            "i8"
-        )
+        at = np.frombuffer(b"".join([frames[number].frame.change_at for number in changing]), "<u4").astype("i8")
         owner = np.repeat(changing, [len(frames[number].frame.change_at) // 4 for number in changing])
         outside = (at < row) | (at >= row * times.shape[1])
         falls = np.diff(at, prepend=-1) <= 0
@@ -146,9 +144,7 @@ class Increases:
         for start, stop in zip(starts, [*starts[1:], len(changes.field)], strict=True):
             position = int(changes.field[start])
             gpus = changes.gpu[start:stop]
-            increase = counters.update(
-                int(layout.level_rows[position]), round_.rows[gpus], changes.value[start:stop]
-            )
+            increase = counters.update(int(layout.level_rows[position]), round_.rows[gpus], changes.value[start:stop])
             self.by_field[layout.counters[position]] = gpus, increase
 
 

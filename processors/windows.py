@@ -34,10 +34,10 @@ class RateWindow:
         whole = np.minimum(counts, 0xFFFF_FFFF).astype("i8")
         if whole.any():
             ring = getattr(state, f"{self.name}_ring")
-            cells = ring.array, (slot % self.slots, ring.rows)
-            before = cells[0][cells[1]].astype("i8")
+            cells = slot % self.slots, ring.positions()
+            before = ring.array[cells].astype("i8")
             after = np.minimum(before + whole, 0xFFFF_FFFF)  # a slot saturates instead of wrapping
-            cells[0][cells[1]] = after
+            ring.array[cells] = after
             setattr(state, self.name, getattr(state, self.name) + (after - before))
         return self.sums(state)
 
@@ -61,7 +61,7 @@ class RateWindow:
         stale = np.flatnonzero(moved & (getattr(state, self.name) > 0))
         if stale.size:
             ring = getattr(state, f"{self.name}_ring")
-            rows = stale if isinstance(ring.rows, slice) else ring.rows[stale]
+            rows = ring.positions()[stale]
             cell = np.arange(self.slots)[:, None]
             age = (newest[stale] - cell) % self.slots + (slot - newest)[stale]  # in slots, of each cell
             kept = np.where(age < self.slots, ring.array[:, rows], 0)

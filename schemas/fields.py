@@ -73,12 +73,8 @@ ECC_DBE_AGGREGATE = _field(313, "ECC_DBE_AGG_TOTAL", "", "i", Kind.LEVEL)
 RETIRED_SBE = _field(390, "RETIRED_SBE", "PAGE_RETIRED_SBE_TOTAL", "i", Kind.LEVEL)
 RETIRED_DBE = _field(391, "RETIRED_DBE", "PAGE_RETIRED_DBE_TOTAL", "i", Kind.LEVEL)
 RETIRED_PENDING = _field(392, "RETIRED_PENDING", "PAGE_RETIRED_PENDING", "i", Kind.FLAG)
-REMAPPED_UNCORRECTABLE = _field(
-    393, "UNCORRECTABLE_REMAPPED_ROWS", "ROW_REMAP_UNCORRECTABLE_TOTAL", "i", Kind.LEVEL
-)
-REMAPPED_CORRECTABLE = _field(
-    394, "CORRECTABLE_REMAPPED_ROWS", "ROW_REMAP_CORRECTABLE_TOTAL", "i", Kind.LEVEL
-)
+REMAPPED_UNCORRECTABLE = _field(393, "UNCORRECTABLE_REMAPPED_ROWS", "ROW_REMAP_UNCORRECTABLE_TOTAL", "i", Kind.LEVEL)
+REMAPPED_CORRECTABLE = _field(394, "CORRECTABLE_REMAPPED_ROWS", "ROW_REMAP_CORRECTABLE_TOTAL", "i", Kind.LEVEL)
 ROW_REMAP_FAILURE = _field(395, "ROW_REMAP_FAILURE", "ROW_REMAP_FAILED", "i", Kind.FLAG)
 ROW_REMAP_PENDING = _field(396, "ROW_REMAP_PENDING", "", "i", Kind.FLAG)
 
@@ -86,8 +82,7 @@ ROW_REMAP_PENDING = _field(396, "ROW_REMAP_PENDING", "", "i", Kind.FLAG)
 def _per_link(name: str, new_name: str, total: int, ids: list[int]) -> tuple[int, ...]:
     _field(total, f"{name}_TOTAL", f"{new_name}_TOTAL", "i", Kind.COUNTER)
     return tuple(
-        _field(id, f"{name}_L{link}", f"{new_name}_L{link}_TOTAL", "i", Kind.COUNTER)
-        for link, id in enumerate(ids)
+        _field(id, f"{name}_L{link}", f"{new_name}_L{link}_TOTAL", "i", Kind.COUNTER) for link, id in enumerate(ids)
     )
 
 

@@ -175,7 +175,9 @@ def to_json(frame: TelemetryFrame) -> dict[str, Any]:
     }
 
 
-class _JsonFrame(msgspec.Struct, kw_only=True):
+class JsonFrame(msgspec.Struct, kw_only=True):
+    """A telemetry frame as recordings hold it. fields: by id or DCGM name, in the order [tick, gpu] or [gpu]."""
+
     v: int = 1
     cluster: str = "default"
     node: str
@@ -188,7 +190,7 @@ class _JsonFrame(msgspec.Struct, kw_only=True):
 
 def from_json(value: Any) -> TelemetryFrame:
     """The frame of a recording's JSON value; fields by id or DCGM name. Raises ValueError with the reason."""
-    given = msgspec.convert(value, _JsonFrame)
+    given = msgspec.convert(value, JsonFrame)
     columns: dict[int, list[float | None]] = {}
     for name, values in given.fields.items():
         field = int(name) if name.isdigit() else BY_NAME[name].id if name in BY_NAME else None

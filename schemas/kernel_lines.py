@@ -63,9 +63,7 @@ class LineReader:
     A line in which another program quotes a fault is no fault.
     """
 
-    def __init__(
-        self, *, boot_ms: int | None = None, timezone: tzinfo = UTC, now_ms: int | None = None
-    ) -> None:
+    def __init__(self, *, boot_ms: int | None = None, timezone: tzinfo = UTC, now_ms: int | None = None) -> None:
         self.boot_ms = boot_ms
         self.timezone = timezone
         self.now_ms = now_ms
@@ -80,9 +78,7 @@ class LineReader:
         events: list[KernelEvent] = []
         for record in line.removesuffix("\n").split("\n"):
             self._record_number += 1
-            events += self._close(
-                lambda fault: self._record_number - fault.record_number > FAULT_SPAN_RECORDS
-            )
+            events += self._close(lambda fault: self._record_number - fault.record_number > FAULT_SPAN_RECORDS)
             if "NVRM: " in record or "Xid" in record or "NVSwitch" in record:
                 events += self._read(record)
         return events
@@ -123,9 +119,7 @@ class LineReader:
             prefix = probe.prefix
         event = parse_message(text)
         if event:
-            return msgspec.structs.replace(
-                event, ts=prefix.ts, node=prefix.node, raw="\n".join(raws), lines=len(raws)
-            )
+            return msgspec.structs.replace(event, ts=prefix.ts, node=prefix.node, raw="\n".join(raws), lines=len(raws))
         if probe or _PROBE_HEAD.match(text):
             begun = probe.record_number if probe else self._record_number
             kept = self._probes[-(OPEN_PROBES_MAX - 1) :]
@@ -147,9 +141,7 @@ class LineReader:
         if (ts := event.ts) is not None:
             self.assumed_timezone |= prefix.assumed_timezone
             self.assumed_year |= prefix.assumed_year
-            closed = self._close(
-                lambda fault: fault.event.ts is not None and ts - fault.event.ts > FAULT_SPAN_MS
-            )
+            closed = self._close(lambda fault: fault.event.ts is not None and ts - fault.event.ts > FAULT_SPAN_MS)
         if event.kind != "sxid":
             return [*closed, event]
         for fault in reversed(self._faults):

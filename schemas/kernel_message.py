@@ -49,9 +49,7 @@ class KernelEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _BDF = r"(?:PCI:)?(?:[0-9A-Fa-f]{4,8}:)[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}(?:\.[0-7])?"
-_ANY_BDF = re.compile(
-    r"(?:PCI:)?(?:([0-9A-F]{4,8}):)?([0-9A-F]{2}):([0-9A-F]{2})(\.[0-7])?", re.ASCII | re.IGNORECASE
-)
+_ANY_BDF = re.compile(r"(?:PCI:)?(?:([0-9A-F]{4,8}):)?([0-9A-F]{2}):([0-9A-F]{2})(\.[0-7])?", re.ASCII | re.IGNORECASE)
 _UUID = r"GPU-[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _CODE = r"(?P<code>[0-9]{1,6})(?![^\s,.])"
 
@@ -62,9 +60,7 @@ _XID = re.compile(
 _PID = re.compile(r"pid='?(?:(?P<pid>[0-9]{1,10})|<unknown>)'?(?:, |,?$)")
 _NAME = "name="
 _PREVIOUS = re.compile(r",? ?caused by previous Xid (?P<previous>[0-9]{1,6})\.?$")
-_RECOVERY_ACTION = re.compile(
-    r"changed from 0x[0-9a-fA-F]{1,8} \([^)]{0,99}\) to 0x(?P<action>[0-9a-fA-F]{1,8})"
-)
+_RECOVERY_ACTION = re.compile(r"changed from 0x[0-9a-fA-F]{1,8} \([^)]{0,99}\) to 0x(?P<action>[0-9a-fA-F]{1,8})")
 _SXID = re.compile(rf"(?:nvidia-nvswitch(?P<switch>[0-9]{{1,4}}): )?SXid \((?P<bdf>{_BDF})\): {_CODE}")
 _SEVERITY = re.compile(r"(?P<severity>Fatal|Non-fatal|Correctable)(?:, |,?$)")
 _SEVERITIES: dict[str, Severity] = {"Fatal": "fatal", "Non-fatal": "non-fatal", "Correctable": "correctable"}
@@ -208,9 +204,7 @@ def _parse_bus_loss(text: str) -> KernelEvent | None:
     match = _BUS_LOSS.search(text)
     if match is None:
         return None
-    return KernelEvent(
-        "bus-loss", bdf=canonical_bdf(match["bdf"]), message=text[match.start() :].strip(), raw=text
-    )
+    return KernelEvent("bus-loss", bdf=canonical_bdf(match["bdf"]), message=text[match.start() :].strip(), raw=text)
 
 
 def _integer(text: str | None) -> int | None:

@@ -54,13 +54,9 @@ _KMSG = re.compile(r"(?P<priority>[0-9]{1,6}),[0-9]{1,20},(?P<usec>[0-9]{1,18}),
 _ESCAPED = re.compile(r"(?:\\x[0-9a-f]{2})+")
 _LEVEL = r"(?:<[0-9]{1,3}>|[a-z]+ *:[a-z]+ *: )?"  # of `dmesg --raw` and of `dmesg --decode`
 _CALLER = r"(?:\[ {0,12}[TC][0-9]{1,10}\] ?)?"  # of kernels that print the calling thread
-_SINCE_BOOT = re.compile(
-    rf"{_LEVEL}\[ {{0,12}}(?P<seconds>[0-9]{{1,10}})\.(?P<fraction>[0-9]{{1,9}})\] ?{_CALLER}"
-)
+_SINCE_BOOT = re.compile(rf"{_LEVEL}\[ {{0,12}}(?P<seconds>[0-9]{{1,10}})\.(?P<fraction>[0-9]{{1,9}})\] ?{_CALLER}")
 _CTIME = re.compile(rf"{_LEVEL}\[[A-Z][a-z]{{2}} {_MONTH_DAY} {_TIME} (?P<year>[0-9]{{4}})\] ?{_CALLER}")
-_FABRIC_MANAGER = re.compile(
-    rf"\[{_MONTH_DAY} (?P<year>[0-9]{{4}}) {_TIME}\] (?:\[[A-Za-z]+\] )?(?:\[tid [0-9]+\] )?"
-)
+_FABRIC_MANAGER = re.compile(rf"\[{_MONTH_DAY} (?P<year>[0-9]{{4}}) {_TIME}\] (?:\[[A-Za-z]+\] )?(?:\[tid [0-9]+\] )?")
 _ISO = re.compile(
     rf"{_LEVEL}(?P<year>[0-9]{{4}})-(?P<month>[0-9]{{2}})-(?P<day>[0-9]{{2}})T{_TIME}{_FRACTION}"
     rf"(?P<zone>Z|[+-][0-9]{{2}}:?[0-9]{{2}})? {_CALLER}"

@@ -89,6 +89,16 @@ def read(line: bytes, ts: int) -> Input | Digest | None:
         return Input("node", None, ts, node, UNREADABLE, line)
 
 
+def complaint(line: bytes) -> str:
+    """Why a line that `read` calls unreadable is that."""
+    try:
+        parsed = parse(line)
+        value_of(parsed)
+    except (ValueError, RecursionError) as error:
+        return f"a line of a recording: {error}"
+    return "a line of a recording: it needs its append time `ts`, in ms since the epoch"
+
+
 def value_of(line: Line) -> bytes:
     """The record's bytes as they travel on the log. Raises ValueError when a telemetry frame is not sound."""
     if line.raw is not None:

@@ -232,11 +232,14 @@ class Decision(Judged, kw_only=True):
 
 
 class Eviction(Judged, kw_only=True):
-    """The case of one GPU: its state and what opened it."""
+    """The case of one GPU: its state and what opened it: in words (cause), and to count by (fault: a signal's
+    name, `xid_48`, `node_removed`).
+    """
 
     state: CaseState
     action: Action
     cause: str
+    fault: str = ""
     opened: int
     detail: str = ""
 

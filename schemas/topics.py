@@ -38,20 +38,14 @@ DEAD_LETTER = "dead-letter"
 TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
-        Topic(
-            OBSERVATIONS, "node", 7 * DAY_S, "all that a node says, in its own order; policy and ticks too"
-        ),
+        Topic(OBSERVATIONS, "node", 7 * DAY_S, "all that a node says, in its own order; policy and ticks too"),
         Topic(XIDS, "node", 30 * DAY_S, "classified Xid, SXid and bus-loss events, raw line kept"),
         Topic(INVENTORY, "node", None, "node to GPUs: UUID, BDF, model, serial, driver, boot id"),
         Topic(RATES, "gpu", 7 * DAY_S, "windowed error rates, on change of class and at a slow heartbeat"),
         Topic(SCORES, "gpu", None, "score, condition and reasons with their evidence"),
-        Topic(
-            FLEET_EVENTS, "cluster", 30 * DAY_S, "input of the cluster stage: conditions, operators, ticks"
-        ),
+        Topic(FLEET_EVENTS, "cluster", 30 * DAY_S, "input of the cluster stage: conditions, operators, ticks"),
         Topic(DECISIONS, "gpu", None, "what schedulers read: weight, state, action, reasons, policy version"),
         Topic(EVICTIONS, "gpu", None, "the case of a GPU that is taken out: state, reason, since when"),
-        Topic(
-            DEAD_LETTER, "source", 30 * DAY_S, "each record that could not be understood: bytes, where, why"
-        ),
+        Topic(DEAD_LETTER, "source", 30 * DAY_S, "each record that could not be understood: bytes, where, why"),
     )
 }

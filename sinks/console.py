@@ -4,71 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
-import msgspec
-
-from schemas import records, topics
+from schemas import topics
 from schemas.log import Record
-from schemas.states import CaseState
 from sinks.sink import Sink
+from sinks.view import Facts, View
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-LATEST = 100  # events and decisions remembered: more than a screen shows
 REDRAW_S = 0.5
 REST_PER_DRAW = 60  # for every second of drawing so many of rest: below 2 % of a core on any machine
-
-
-class Facts(NamedTuple):
-    """What the pipeline says of itself. event_ms: time of the newest record judged, 0 before the first.
-
-    notes: what a user must know (a source that fails, an outage), most important first.
-    """
-
-    what: str
-    policy: str
-    running_s: float
-    event_ms: int = 0
-    notes: Sequence[str] = ()
-
-
-class Change(NamedTuple):
-    """A decision, and the weight that the GPU had before."""
-
-    before: float
-    decision: records.Decision
-
-
-class View:
-    """The state behind the screen: newest score and decision of each GPU, latest events and decisions."""
-
-    def __init__(self) -> None:
-        self.scores: dict[str, records.Score] = {}
-        self.decisions: dict[str, records.Decision] = {}
-        self.events: deque[records.Xid] = deque(maxlen=LATEST)
-        self.changes: deque[Change] = deque(maxlen=LATEST)
-
-    def take(self, topic: str, record: Record) -> None:
-        """Raises ValueError for a record that cannot be read."""
-        if topic == topics.XIDS:
-            self.events.append(_xid(record.value))
-        elif not record.value:
-            (self.scores if topic == topics.SCORES else self.decisions).pop(record.key, None)
-        elif topic == topics.SCORES:
-            self.scores[record.key] = _score(record.value)
-        else:
-            self._decided(record.key, _decision(record.value))
-
-    def _decided(self, key: str, decision: records.Decision) -> None:
-        known = self.decisions.get(key)
-        self.decisions[key] = decision
-        first_and_fine = known is None and decision.weight == 1.0 and decision.state is CaseState.IN_SERVICE
-        if not first_and_fine:  # a fleet that comes up is not news
-            self.changes.append(Change(known.weight if known else 1.0, decision))
 
 
 class ConsoleSink(Sink):
@@ -111,8 +59,3 @@ class ConsoleSink(Sink):
                 except asyncio.CancelledError:
                     break
         self._console.print(draw(self.view, self._facts(), self._console))
-
-
-_score = msgspec.json.Decoder(records.Score).decode
-_decision = msgspec.json.Decoder(records.Decision).decode
-_xid = msgspec.json.Decoder(records.Xid).decode

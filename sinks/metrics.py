@@ -50,6 +50,7 @@ class MetricsSink(Sink, Collector):
         topics.DECISIONS,
         topics.EVICTIONS,
         topics.XIDS,
+        topics.FLEET_EVENTS,
         topics.DEAD_LETTER,
     )
     rebuilds: ClassVar[bool] = True
@@ -68,6 +69,7 @@ class MetricsSink(Sink, Collector):
         self._sources: dict[tuple[str, str], records.SourceStatus] = {}
         self._decisions = self._dead_letters = 0
         self._unreadable: Counter[str] = Counter()
+        self._corrected: dict[str, int] = {}  # what the node stage has dropped or put right so far
 
     async def apply(self, topic: str, records: Sequence[Record]) -> None:
         take = {
@@ -76,6 +78,7 @@ class MetricsSink(Sink, Collector):
             topics.DECISIONS: self._take_decision,
             topics.EVICTIONS: self._take_eviction,
             topics.XIDS: self._take_xid,
+            topics.FLEET_EVENTS: self._take_fleet_event,
             topics.DEAD_LETTER: self._take_dead_letter,
         }[topic]
         with self._lock:
@@ -120,11 +123,15 @@ class MetricsSink(Sink, Collector):
         key = gpu_key(eviction.node, eviction.uuid, eviction.bdf)
         if eviction.state is not CaseState.IN_SERVICE and self._cases.get(key) != eviction.opened:
             self._cases[key] = eviction.opened
-            self._evictions[key, eviction.node, eviction.cause] += 1
+            self._evictions[key, eviction.node, eviction.fault or "unknown"] += 1
 
     def _take_xid(self, record: Record) -> None:
         xid = _xid(record.value)
         self._xids[xid.fault, "" if xid.code is None else str(xid.code)] += 1
+
+    def _take_fleet_event(self, record: Record) -> None:
+        if record.kind == "tick":
+            self._corrected = _tick(record.value).counts or self._corrected
 
     def _take_dead_letter(self, record: Record) -> None:
         self._dead_letters += 1
@@ -137,6 +144,7 @@ class MetricsSink(Sink, Collector):
             evictions, xids = dict(self._evictions), dict(self._xids)
             sources, unreadable = dict(self._sources), dict(self._unreadable)
             decisions, dead_letters = self._decisions, self._dead_letters
+            corrected = dict(self._corrected)
         yield from _health(scores)
         yield from _telemetry(readings)
         yield _counter(
@@ -150,6 +158,12 @@ class MetricsSink(Sink, Collector):
         yield _counter("gpu_vitals_decisions", "Decisions published.", (), [((), decisions)])
         yield _counter("gpu_vitals_dead_letters", "Records that could not be understood.", (), [((), dead_letters)])
         yield _counter(
+            "gpu_vitals_observations_corrected",
+            "Observations that the node stage dropped or put right: duplicates, late ones, clocks that stepped.",
+            ("kind",),
+            [((kind,), count) for kind, count in corrected.items()],
+        )
+        yield _counter(
             "gpu_vitals_metrics_unreadable",
             "Records that this page could not read.",
             ("topic",),
@@ -162,6 +176,7 @@ class MetricsSink(Sink, Collector):
 _score = msgspec.json.Decoder(records.Score).decode
 _eviction = msgspec.json.Decoder(records.Eviction).decode
 _xid = msgspec.json.Decoder(records.Xid).decode
+_tick = msgspec.json.Decoder(records.Tick).decode
 _status = msgspec.json.Decoder(records.SourceStatus).decode
 
 Samples = Iterable[tuple[tuple[str, ...], float]]

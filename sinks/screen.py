@@ -12,7 +12,7 @@ from rich.text import Text
 
 from schemas.records import Decision, Reason, Xid, gpu_key
 from schemas.states import CaseState, Condition
-from sinks.console import Change, Facts, View
+from sinks.view import Change, Facts, View
 
 COLOURS = {
     Condition.HEALTHY: "green",

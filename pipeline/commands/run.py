@@ -40,6 +40,7 @@ class Duration(click.ParamType):
 @click.option("--listen", metavar="[HOST:]PORT", help="Serve /metrics, /healthz, /readyz; loopback if no host.")
 @click.option("--json", "json", is_flag=True, default=None, help="Decisions as JSON lines, on a terminal too.")
 @click.option("--record", metavar="FILE", help="Record every stage's input and digests, for `replay --verify`.")
+@click.option("--follow", is_flag=True, default=None, help="Go on reading kernel logs as they grow, through rotations.")
 @click.option("--cluster", metavar="NAME", help="What this machine's records call its cluster.")
 @click.option("--node", metavar="NAME", help="What they call this machine.  [default: its host name]")
 @click.option("--config", metavar="FILE", help="Settings in TOML.  [default: gpu-vitals.toml, if it exists]")

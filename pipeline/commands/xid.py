@@ -55,10 +55,9 @@ def parse(file: str, assume_timezone: str | None, boot_time: str | None) -> None
     """
     import msgspec
 
-    from schemas.kernel_lines import LineReader, decode
-
     from pipeline.timezones import named_timezone
     from producers.host import MachineTimezone
+    from schemas.kernel_lines import LineReader, decode
 
     timezone = MachineTimezone() if assume_timezone is None else named_timezone(assume_timezone)
     boot_ms = None if boot_time is None else parse_boot_time(boot_time, timezone)
@@ -79,9 +78,7 @@ def parse(file: str, assume_timezone: str | None, boot_time: str | None) -> None
     show(reader.flush())
     if reader.assumed_timezone:
         zone = "this machine's time zone" if assume_timezone is None else assume_timezone
-        year = (
-            ", those without a year as the newest that are not in the future" if reader.assumed_year else ""
-        )
+        year = ", those without a year as the newest that are not in the future" if reader.assumed_year else ""
         click.echo(f"note: times without a zone were read in {zone}{year}", err=True)
 
 
@@ -130,10 +127,7 @@ def as_json(event: KernelEvent, uuid: str | None) -> dict[str, Any]:
     line["bdf"] = event.bdf
     if uuid is not None:
         line["uuid"] = uuid
-    line |= {
-        name: getattr(event, name)
-        for name in ("gi", "ci", "pid", "process", "message", "previous", "ts", "raw")
-    }
+    line |= {name: getattr(event, name) for name in ("gi", "ci", "pid", "process", "message", "previous", "ts", "raw")}
     for name in ("severity", "link", "switch", "recovery_action"):
         if (value := getattr(event, name)) is not None:
             line[name] = value

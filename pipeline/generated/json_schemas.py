@@ -26,7 +26,7 @@ def record_types() -> dict[str, type[msgspec.Struct]]:
     """Every record by name: all that `schemas.records` names in its unions, the frame, and a recording's line."""
     unions = (records.Observed, records.FleetEvent, records.Derived)
     types = {kebab(type_.__name__): type_ for union in unions for type_ in get_args(union)}
-    types["telemetry-frame"] = frames._JsonFrame
+    types["telemetry-frame"] = frames.JsonFrame
     types["recording-line"] = recording.Line
     return dict(sorted(types.items()))
 

@@ -94,15 +94,14 @@ def _signal(signal: Signal, rows: list[policies.Row]) -> Iterator[str]:
     )
     yield table(
         ("policy key", "default", "spec", "unit"),
-        [(code(row.key.split(".", 2)[2]), *_values(row), _unit(row, measured)) for row in rows],
+        [(code(row.key.split(".", 2)[2]), *_values(row), row.unit) for row in rows],
     )
 
 
 def quantity(signal: Signal) -> str:
     """The name of the value a signal judges by: declared, or read off its calls of `judge`."""
-    declared: str = getattr(signal, "quantity", "")
-    if declared:
-        return declared
+    if signal.quantity:
+        return signal.quantity
     source = textwrap.dedent(inspect.getsource(type(signal)))
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "judge":
@@ -114,16 +113,11 @@ def quantity(signal: Signal) -> str:
 
 def policy() -> str:
     rows = policies.describe(policies.load("default"))
-    measured = {signal.name: quantity(signal) for signal in discover()}
     about = (
         "Every key of a policy file, what the built-in `default` sets it to, and what `spec` (the product\n"
         "specification, exactly) says. A file names its `base` and only what differs from it."
     )
-    body = []
-    for row in rows:
-        parts = row.key.split(".")
-        own = measured.get(parts[1], "") if parts[0] == "signals" else ""
-        body.append((code(row.key), *_values(row), _unit(row, own), row.reason))
+    body = [(code(row.key), *_values(row), row.unit, row.reason) for row in rows]
     return page("Policy", about, table(("key", "default", "spec", "unit", "why they differ"), body))
 
 
@@ -135,12 +129,6 @@ def _value(value: Any) -> str:
     if value is None:
         return "not set"
     return code(msgspec.json.encode(value).decode())
-
-
-def _unit(row: policies.Row, measured: str) -> str:
-    """Limits are in the unit of what they limit."""
-    limit = ".limits." in row.key and row.key.rpartition(".")[2] in ("warning", "critical", "evict")
-    return row.unit or (unit(measured) if limit else "")
 
 
 # --- Xids -------------------------------------------------------------------------------------------------

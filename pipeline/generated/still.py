@@ -17,8 +17,9 @@ from producers.fleet import START_MS, Fleet
 from producers.simulator import SPEED
 from schemas import records, topics
 from schemas.log import Output, Part, Record
-from sinks.console import ConsoleSink, Facts
+from sinks.console import ConsoleSink
 from sinks.screen import draw
+from sinks.view import Facts
 
 GPUS = 64
 WIDTH, HEIGHT = 110, 40

@@ -14,9 +14,7 @@ from schemas.policy import Caps, Thresholds
 Array = npt.NDArray[Any]
 
 IDLE = 0x1
-THROTTLED = (
-    0xE0  # thermal slowdown by software or hardware, power brake; not power caps or application clocks
-)
+THROTTLED = 0xE0  # thermal slowdown by software or hardware, power brake; not power caps or application clocks
 
 
 class Clocks(Signal):
@@ -61,4 +59,5 @@ class Clocks(Signal):
         return np.where(np.isnan(given), np.nan, state.share)
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
-        return f"clocks: {value:.3g} % slow ({level} limit {limit:g})"
+        measured = f"clocks: {value:.3g} % slow"
+        return measured if limit is None else f"{measured} ({level} limit {limit:g})"

@@ -38,9 +38,7 @@ class RowRemap(LatestLevel):
         return np.where(failed, FAILED, np.where(pending > 0, PENDING, np.where(known, 0.0, np.nan)))
 
     def judge(self, values: Array, policy: Any, out: Out) -> None:
-        classes = np.where(
-            values == FAILED, 3, np.where((values == PENDING) & policy.pending_is_warning, 1, 0)
-        )
+        classes = np.where(values == FAILED, 3, np.where((values == PENDING) & policy.pending_is_warning, 1, 0))
         classes[np.isnan(values)] = -1
         out.judge(classes, action=Action.EVICT_PERMANENTLY, remap_state=values)
 

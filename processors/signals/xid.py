@@ -128,8 +128,7 @@ class Xid(Signal):
             (state.facts, [fact.packed() for fact, _ in values]),
             (state.at, [ms for _, ms in values]),
         ):
-            rows = row + cells.rows.start if isinstance(cells.rows, slice) else cells.rows[row]
-            cells.array[:, rows] = numbers + [0] * (KEPT - len(numbers))
+            cells.array[:, cells.positions()[row]] = numbers + [0] * (KEPT - len(numbers))
 
     def _unexpired(self, policy: Any, kept: Kept, now_ms: int) -> Kept:
         def holds(fact: Fact, ms: int) -> bool:

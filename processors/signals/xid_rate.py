@@ -46,4 +46,5 @@ class XidRate(Signal):
         out.judge(policy.limits.classes(values), xids_per_hour=values)
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
-        return f"{value:g} warning-class Xids (45, 63, 94) within 60 minutes ({level} limit {limit:g})"
+        measured = f"{value:g} warning-class Xids (45, 63, 94) within 60 minutes"
+        return measured if limit is None else f"{measured} ({level} limit {limit:g})"

@@ -71,7 +71,7 @@ def test_policy_show_lists_it(house: Path) -> None:
     shown = gpu_vitals(house, "policy", "show", "--json")
     values = {row["key"]: (row["value"], row["unit"]) for row in json.loads(shown.stdout)["values"]}
     assert values["signals.hbm_gradient.smoothing_s"] == (30.0, "s")
-    assert values["signals.hbm_gradient.limits.warning"][0] == 10.0
+    assert values["signals.hbm_gradient.limits.warning"] == (10.0, "C/min")
     assert values["signals.hbm_gradient.enabled"][0] is True
 
 

@@ -275,6 +275,13 @@ def test_marked_blocks_are_made_and_others_left_alone(tmp_path: Path) -> None:
     )
 
 
+def test_the_still_is_the_upper_part_of_the_live_view(tmp_path: Path) -> None:
+    made = examples.fill("<!-- view 5 3 -->\n```text\nold\n```\n", tmp_path).splitlines()
+    assert made[2].startswith("GPU Vitals  ")
+    assert made[3].startswith("64 GPUs on 8 nodes  policy default@")
+    assert made[5] == "```"
+
+
 def test_an_example_that_ends_in_a_traceback_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(examples.ExampleFailed, match="ends in a traceback"):
         examples.fill("<!-- run -->\n```console\n$ python -c 'raise OSError'\n```\n", tmp_path)

@@ -68,3 +68,10 @@ def test_an_unknown_source_is_answered_with_those_there_are():
 
 def test_a_speed_needs_a_simulation():
     assert complaint("kmsg", speed=2.0).startswith("--speed is for simulated fleets")
+
+
+def test_a_log_that_is_followed_goes_on_with_its_history(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    file = tmp_path / "kern.log"
+    file.touch()
+    assert made(f"kernel-log:{file}", follow=True).data_dir == tmp_path / "gpu-vitals"

@@ -69,8 +69,7 @@ RESET_DONE = "GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (
 CONTAINED = "Contained: CE User Channel (0x9). RST: No, D-RST: No"
 UNCONTAINED = "Uncontained: LTC TAG (0x2,0x0). physAddr: 0x1 RST: Yes, D-RST: No"
 SWITCH_ERROR = (
-    "detected NVSwitch fatal error 20034 on fid 0 "
-    "on NVSwitch pci bus id 00000000:C1:00.0 physical id 3 port 33"
+    "detected NVSwitch fatal error 20034 on fid 0 on NVSwitch pci bus id 00000000:C1:00.0 physical id 3 port 33"
 )
 XID_FORMS = {
     "NVRM: Xid (PCI:0000:01:00): 79, pid=7, name=a.out, GPU has fallen off the bus.": xid(
@@ -130,9 +129,7 @@ OTHER_FORMS = {
     "nvidia-nvswitch0: SXid (PCI:0000:c1:00.0): 22013, Fatal, Minion fault, instance=02": sxid(
         22013, "Minion fault, instance=02", severity="fatal", switch=0
     ),
-    "nvidia-nvswitch0: SXid (PCI:0000:c1:00.0): 26008, SOE Watchdog error": sxid(
-        26008, "SOE Watchdog error", switch=0
-    ),
+    "nvidia-nvswitch0: SXid (PCI:0000:c1:00.0): 26008, SOE Watchdog error": sxid(26008, "SOE Watchdog error", switch=0),
     SWITCH_ERROR: sxid(20034, SWITCH_ERROR, severity="fatal", link=33),
     "NVRM: GPU 0000:a1:00.0: GPU has fallen off the bus.": {
         "kind": "bus-loss",
@@ -270,9 +267,7 @@ def test_the_year_is_the_newest_that_is_not_in_the_future() -> None:
 
 def test_a_kmsg_record_is_unescaped_and_its_dictionary_is_not_a_message() -> None:
     name = r"6,1,5,-;NVRM: Xid (PCI:0000:9b:00): 31, pid=7, name=\xc3\xa4\x5cx, Ch 1"
-    [event] = read(
-        f"{name}\n SUBSYSTEM=pci\n DEVICE=+pci:0000:9b:00.0\n MARK=NVRM: Xid (PCI:0000:9b:00): 79, x"
-    )
+    [event] = read(f"{name}\n SUBSYSTEM=pci\n DEVICE=+pci:0000:9b:00.0\n MARK=NVRM: Xid (PCI:0000:9b:00): 79, x")
     assert (event.process, event.raw) == ("ä\\x", name)
 
 
@@ -315,8 +310,7 @@ def test_an_unsupported_gpu_lends_its_address_to_no_later_loss() -> None:
 
 SXID = "nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): 12028, "
 FABRIC_MANAGER = (
-    "detected NVSwitch non-fatal error 12028 on fid 0 "
-    "on NVSwitch pci bus id 00000000:c1:00.0 physical id 1 port {}"
+    "detected NVSwitch non-fatal error 12028 on fid 0 on NVSwitch pci bus id 00000000:c1:00.0 physical id 1 port {}"
 )
 SWITCH_FAULT = [
     SXID + "Non-fatal, Link 32 egress non-posted PRIV error (First)",
@@ -451,9 +445,7 @@ def xid_lines(draw: st.DrawFn) -> tuple[str, dict[str, object]]:
     if draw(st.booleans()):
         said |= {"pid": draw(st.integers(0, 4194304)), "process": draw(names)}
         line += f"pid={said['pid']}, name={said['process']}, "
-    said["message"] = draw(
-        st.sampled_from(["Ch 00000008, intr 0", "GPU has fallen off the bus.", "Timeout after 6s"])
-    )
+    said["message"] = draw(st.sampled_from(["Ch 00000008, intr 0", "GPU has fallen off the bus.", "Timeout after 6s"]))
     line += str(said["message"])
     if draw(st.booleans()):
         said["previous"] = draw(st.integers(1, 999))
@@ -481,9 +473,7 @@ def test_what_the_driver_prints_is_read_back(case: tuple[str, dict[str, object]]
     line, said = case
     [event] = read(line, boot_ms=BOOT_MS, now_ms=NOW_MS)
     assert {name: getattr(event, name) for name in said} == said
-    assert all(
-        getattr(event, name) is None for name in {"gi", "ci", "pid", "process", "previous"} - said.keys()
-    )
+    assert all(getattr(event, name) is None for name in {"gi", "ci", "pid", "process", "previous"} - said.keys())
 
 
 @given(st.lists(st.tuples(xid_lines(), noise), max_size=6), st.integers(0, len("NVRM: Xid (PCI:0000:9b:00")))
@@ -504,9 +494,7 @@ def test_one_line_at_a_time_or_all_at_once_is_the_same(lines: list[str]) -> None
 def test_memory_and_output_stay_bounded() -> None:
     reader = LineReader()
     for i in range(2000):
-        reader.feed(
-            f"nvidia-nvswitch0: SXid (PCI:0000:{i % 256:02x}:00.0): {i:05}, Fatal, Link 1 " + "x" * 20_000
-        )
+        reader.feed(f"nvidia-nvswitch0: SXid (PCI:0000:{i % 256:02x}:00.0): {i:05}, Fatal, Link 1 " + "x" * 20_000)
         reader.feed(f"NVRM: The NVIDIA GPU 0000:{i % 256:02x}:00.0 " + "y" * 20_000)
         reader.feed("NVRM: (PCI ID: 10de:26b5) installed in this system has " + "z" * 20_000)
     held = reader.flush()

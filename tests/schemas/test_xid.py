@@ -109,9 +109,7 @@ def test_an_unknown_code_is_kept_and_shown(code: int) -> None:
         (None, "degrade"),
     ],
 )
-def test_154_does_what_its_message_says_and_an_unreadable_action_is_one(
-    action: int | None, response: str
-) -> None:
+def test_154_does_what_its_message_says_and_an_unreadable_action_is_one(action: int | None, response: str) -> None:
     assert respond(154, recovery_action=action) == response
 
 

@@ -11,9 +11,10 @@ from schemas import records, topics
 from schemas.log import Record
 from schemas.records import Reason, encode
 from schemas.states import Action, CaseState, Condition
-from sinks.console import ConsoleSink, Facts
+from sinks.console import ConsoleSink
 from sinks.kit import Probe, check_sink
 from sinks.screen import draw
+from sinks.view import Facts
 
 TS = 1_767_225_600_000
 FACTS = Facts("simulated fleet with faults, 10 x real time", "default@0123456789ab", 75.0, TS)

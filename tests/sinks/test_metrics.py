@@ -24,10 +24,18 @@ def score(key="GPU-a", value=1.0, condition=Condition.HEALTHY, reasons=()):
     )
 
 
-def eviction(key, opened, state=CaseState.DRAINING, cause="xid"):
+def eviction(key, opened, state=CaseState.DRAINING, fault="xid"):
     return encode(
         records.Eviction(
-            ts=1, cluster="c1", node="n1", uuid=key, state=state, action=Action.EVICT, cause=cause, opened=opened
+            ts=1,
+            cluster="c1",
+            node="n1",
+            uuid=key,
+            state=state,
+            action=Action.EVICT,
+            cause="1",
+            fault=fault,
+            opened=opened,
         )
     )
 
@@ -160,7 +168,7 @@ def test_a_case_counts_as_one_eviction_through_all_its_states():
             ("eviction", "GPU-a", eviction("GPU-a", 5)),
             ("eviction", "GPU-a", eviction("GPU-a", 5, CaseState.DRAINED)),
             ("eviction", "GPU-a", eviction("GPU-a", 5, CaseState.IN_SERVICE)),
-            ("eviction", "GPU-a", eviction("GPU-a", 9, cause="ecc")),
+            ("eviction", "GPU-a", eviction("GPU-a", 9, fault="ecc")),
         )
     )
     assert sorted(shown["dynamo_gpu_eviction_total"].values()) == [1.0, 1.0]

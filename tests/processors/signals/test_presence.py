@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from processors.node import NodeTask
+from processors.signals.presence import Presence
+from processors.testing import Observations, gpu, judge
+from schemas.fields import GPU_TEMP
+
+
+def levels(log: Observations, key: str) -> list[tuple[str, str]]:
+    """Level and text at each change."""
+    scores = judge(log, NodeTask(signals=(Presence(),))).scores
+    return [(why.level, why.text) for score in scores if score.uuid == key for why in score.reasons]
+
+
+def test_it_says_for_how_long() -> None:
+    log = Observations().frame("n1", 5.0, {GPU_TEMP: 50}).ticks(6.0, 80.0)
+    assert levels(log, gpu("n1").uuid) == [
+        ("unknown", "no telemetry of this GPU for 10 s"),
+        ("evict", "no telemetry of this GPU for 60 s"),
+    ]
+
+
+def test_a_gpu_that_is_only_listed_is_silent_since_then() -> None:
+    log = Observations().inventory("n1", 5.0, 2)
+    for second in range(6, 81):
+        log.frame("n1", second, {GPU_TEMP: [50]}, gpus=[gpu("n1", 0)])
+    assert [level for level, _ in levels(log, gpu("n1", 0).uuid)] == []
+    assert [level for level, _ in levels(log, gpu("n1", 1).uuid)] == ["unknown", "evict"]
+
+
+def test_a_blank_frame_is_a_sign_of_life() -> None:
+    log = Observations()
+    for second in range(1, 80):
+        log.frame("n1", second, {GPU_TEMP: None})
+    assert levels(log, gpu("n1").uuid) == []

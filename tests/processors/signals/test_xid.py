@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.policies import load
+from processors.policy import from_document
+from processors.signals.xid import Fact
+from processors.testing import Observations, Said, judge
+from schemas.fields import GPU_TEMP
+from schemas.records import Score
+from schemas.states import Action
+
+
+def printed(*faults: tuple[float, int], **more: Any) -> Observations:
+    log = Observations()
+    for second in range(1, 7):
+        log.frame("n1", second, {GPU_TEMP: 50})
+    for at_s, code in faults:
+        log.fault("n1", at_s, code, **more)
+    return log
+
+
+def only(said: Said) -> Score:
+    (score,) = said.latest.values()
+    return score
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(-1, 126), st.integers(-1, 6), st.booleans())
+def test_a_fact_survives_as_a_number(code: int, named: int, stronger: int, again: bool) -> None:
+    fact = Fact(code, named, stronger, again)
+    assert Fact.unpacked(fact.packed()) == fact
+    assert 0 < fact.packed() < 2**63 or fact == Fact(0)
+
+
+def test_the_reason_in_words() -> None:
+    assert only(judge(printed((7, 64)))).reasons[0].text == "Xid 64: page retirement or row remap failed"
+
+
+def test_of_many_the_gravest_are_remembered() -> None:
+    """Four: page after page of milder ones does not push them out, in whatever order they come."""
+    mild = [(20.0 + 6 * number, code) for number, code in enumerate([45, 63, 74, 144, 145, 146, 147])]
+    for log in (printed((7, 64), (8, 48), *mild), printed(*mild, (90, 64), (91, 48))):
+        change = judge(log).conditions[-1]
+        assert (change.action, change.corruption, change.hard) == (Action.EVICT_PERMANENTLY, True, True)
+
+
+def test_a_milder_xid_behind_a_graver_one_says_nothing_new() -> None:
+    said = judge(printed((7, 79), (20, 31), (30, 45)))
+    assert [change.action for change in said.conditions] == [Action.NONE, Action.REMOVE_NODE]
+
+
+def test_the_same_xid_again_within_the_hour_starts_the_hour_again() -> None:
+    log = printed((7, 45), (3000, 45))
+    for minute in range(51, 109):
+        log.frame("n1", 60.0 * minute, {GPU_TEMP: 50})
+    assert only(judge(log)).score == 0.7
+    log.frame("n1", 60.0 * 111, {GPU_TEMP: 50}).frame("n1", 60.0 * 112, {GPU_TEMP: 50})
+    assert only(judge(log)).score == 1.0
+
+
+@pytest.mark.parametrize(
+    ("response", "score", "action"),
+    [
+        ("monitor", 1.0, Action.NONE),
+        ("lower_score", 0.7, Action.MONITOR),
+        ("evict", 0.0, Action.EVICT),
+        ("evict_permanently", 0.0, Action.EVICT_PERMANENTLY),
+        ("remove_node", 0.0, Action.REMOVE_NODE),
+    ],
+)
+@pytest.mark.parametrize("code", [31, 48, 13, 777])
+def test_a_policy_may_answer_otherwise(code: int, response: str, score: float, action: Action) -> None:
+    policy = from_document("x", {"signals": {"xid": {"responses": {str(code): response}}}})
+    change = judge(Observations().policy(0.0, policy).records + printed((7, code), (20, code)).records).conditions[-1]
+    assert (change.score, change.action) == (score, action)
+
+
+def test_a_demoted_xid_counts_again_under_the_next_policy() -> None:
+    mild = from_document("mild", {"signals": {"xid": {"responses": {"31": "monitor"}}}})
+    log = printed((7, 31)).policy(10.0, mild)
+    assert (only(judge(log)).score, only(judge(log)).held) == (1.0, 0.0)  # better, and waits
+    assert only(judge(log.policy(20.0, load("default")))).score == 0.0
+
+
+def test_repeats_count_for_whoever_was_put_back() -> None:
+    """A second Xid 48 is permanent; lines of one event are not a second."""
+    assert judge(printed((7, 48), (8, 48), (9, 48))).conditions[-1].action is Action.EVICT
+    log = printed((7, 48)).restore("n1", 20.0).fault("n1", 30.0, 48)
+    assert judge(log).conditions[-1].action is Action.EVICT_PERMANENTLY
+    assert only(judge(log.restore("n1", 40.0))).score == 1.0
+
+
+@settings(max_examples=50)
+@given(st.lists(st.sampled_from([31, 43, 45, 48, 63, 64, 79, 94, 119, 13, 999]), max_size=12), st.randoms())
+def test_the_order_of_xids_does_not_matter(codes: list[int], random: Any) -> None:
+    shuffled = list(codes)
+    random.shuffle(shuffled)
+    ends = []
+    for each in (codes, shuffled):
+        log = printed(*[(10.0 + 6 * number, code) for number, code in enumerate(each)]).tick(100.0)
+        last = judge(log).conditions[-1]
+        ends.append((last.score, last.action, last.hard, last.corruption))
+    assert ends[0] == ends[1]

@@ -1,0 +1,132 @@
+"""Increases of counters against a straightforward model of one GPU."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.counters import Counters
+from processors.testing import Observations, judge
+from schemas.fields import ECC_SBE_VOLATILE, RETIRED_SBE, ROW_REMAP_FAILURE
+
+NAN = math.nan
+FIELDS = [ECC_SBE_VOLATILE, RETIRED_SBE, ROW_REMAP_FAILURE]  # a counter, a level, a flag
+ROWS = 3
+
+
+class Model:
+    """One field of one GPU."""
+
+    def __init__(self, volatile: bool) -> None:
+        self.volatile = volatile
+        self.known: float | None = None
+
+    def restart(self) -> None:
+        if self.volatile and self.known is not None:
+            self.known = 0.0
+
+    def forget(self) -> None:
+        self.known = None
+
+    def increase(self, value: float) -> float:
+        if not 0 <= value < math.inf:
+            return NAN
+        before, self.known = self.known, value
+        if before is None:
+            return 0.0
+        return value - before if value >= before else value
+
+
+VALUES = st.one_of(
+    st.integers(0, 20).map(float), st.integers(0, 2**52).map(float), st.sampled_from([NAN, math.inf, -math.inf, -1.0])
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("restart"), st.integers(0, ROWS - 1), st.just(0), st.just(0.0)),
+        st.tuples(st.just("forget"), st.integers(0, ROWS - 1), st.just(0), st.just(0.0)),
+        st.tuples(st.just("value"), st.integers(0, ROWS - 1), st.integers(0, len(FIELDS) - 1), VALUES),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_increases_are_those_of_a_single_gpu_counted_by_hand(steps: list[tuple[str, int, int, float]]) -> None:
+    counters = Counters(FIELDS, ROWS)
+    model = [[Model(field == ECC_SBE_VOLATILE) for _ in range(ROWS)] for field in FIELDS]
+    for what, row, field, value in steps:
+        if what == "value":
+            found = counters.update(field, np.array([row]), np.array([value]))
+            expected = model[field][row].increase(value)
+            assert found[0] == expected or (math.isnan(found[0]) and math.isnan(expected))
+        else:
+            getattr(counters, what)(np.array([row]))
+            for fields in model:
+                getattr(fields[row], what)()
+
+
+@given(st.lists(st.lists(VALUES, min_size=ROWS, max_size=ROWS), max_size=20))
+def test_gpus_do_not_influence_one_another(ticks: list[list[float]]) -> None:
+    counters, model = Counters(FIELDS, ROWS), [Model(True) for _ in range(ROWS)]
+    for values in ticks:
+        found = counters.update(0, np.arange(ROWS), np.array(values))
+        expected = np.array([gpu.increase(value) for gpu, value in zip(model, values, strict=True)])
+        np.testing.assert_array_equal(found, expected)
+
+
+@given(st.lists(VALUES, max_size=20), st.lists(VALUES, max_size=20))
+def test_a_checkpoint_in_between_changes_nothing(before: list[float], after: list[float]) -> None:
+    counters = Counters(FIELDS, 4)
+    for value in before:
+        counters.update(0, np.array([2]), np.array([value]))
+    restored = Counters(FIELDS, 8)
+    restored.load(3, counters.save(3))
+    counters.grow(8)
+    for value in after:
+        one, other = (each.update(0, np.array([2]), np.array([value])) for each in (counters, restored))
+        np.testing.assert_array_equal(one, other)
+    assert restored.save(3) == counters.save(3)
+
+
+# --- through the node stage --------------------------------------------------------------------------------------
+
+
+def rate(log: Observations) -> float | None:
+    """Correctable errors per hour as last heard."""
+    return judge(log.tick(3595.0).tick(3601.0)).rates[-1].value
+
+
+def counted(*counts: float | None) -> Observations:
+    log = Observations()
+    for at, count in enumerate(counts):
+        log.frame("n1", 1.0 + at, {ECC_SBE_VOLATILE: count})
+    return log
+
+
+def test_what_was_there_at_first_sight_is_not_counted() -> None:
+    assert rate(counted(5000, 5003)) == 3
+
+
+def test_a_counter_that_falls_has_restarted() -> None:
+    assert rate(counted(50, 53, 2, 4)) == 3 + 2 + 2
+
+
+def test_blank_and_back_counts_what_happened_meanwhile() -> None:
+    assert rate(counted(50, None, None, 57)) == 7
+
+
+def test_what_no_counter_can_be_is_blank() -> None:
+    assert rate(counted(50, -1, 52, math.inf, 55)) == 5
+
+
+def test_a_new_boot_restarts_the_count() -> None:
+    """Without the word of the inventory an equal value would be no increase."""
+    log = Observations().inventory("n1", 0.5, boot="a").frame("n1", 1.0, {ECC_SBE_VOLATILE: 5})
+    assert rate(log.inventory("n1", 2.0, boot="a").frame("n1", 3.0, {ECC_SBE_VOLATILE: 5})) == 0
+    log = Observations().inventory("n1", 0.5, boot="a").frame("n1", 1.0, {ECC_SBE_VOLATILE: 5})
+    assert rate(log.inventory("n1", 2.0, boot="b").frame("n1", 3.0, {ECC_SBE_VOLATILE: 5})) == 5
+    log = Observations().inventory("n1", 0.5, driver_load="a").frame("n1", 1.0, {ECC_SBE_VOLATILE: 5})
+    assert rate(log.inventory("n1", 2.0, driver_load="b").frame("n1", 3.0, {ECC_SBE_VOLATILE: 5})) == 5
