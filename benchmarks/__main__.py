@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("node_stage", "run_cost", "startup")
+NAMES = ("node_stage", "cluster_stage", "run_cost", "startup")
 
 
 def main(names: list[str]) -> None:

@@ -131,10 +131,14 @@ class NodeTask:
             cause = Cause(record.offset, record.ts, -1)
             credit_ms = self.credit_ms + min(grid_ms - self.clock_ms, CREDIT_MS)
             self.judges.timer(cause, grid_ms, credit_ms)
-            self.faults.expire(grid_ms)
+            self.faults.expire(grid_ms, self._coalesce_ms)
             self.out.tick(cause, grid_ms, self.counts)
             self.out.settle()
         self.next_timer_ms = grid_ms + GRID_MS
+
+    @property
+    def _coalesce_ms(self) -> int:
+        return int(self.judges.policy.values.node.coalesce_s * 1000)
 
     # --- intake ----------------------------------------------------------------------------------------------
 
@@ -309,8 +313,7 @@ class NodeTask:
             self.out.xid(cause, fault, None, ts, info, repeat=False)
             return
         row = int(then.rows[0])
-        coalesce_ms = int(self.judges.policy.values.node.coalesce_s * 1000)
-        news = self.faults.see((row, code), ts, fault.source, coalesce_ms)
+        news = self.faults.see((row, code), ts, fault.source, then.clock_ms, self._coalesce_ms)
         if news == "double":
             self.counts["double_reports"] += 1
             return

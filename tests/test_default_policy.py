@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from pipeline.policies import describe, load
+from processors.policy import from_document
 from processors.testing import Observations, Said, decide, gpu, judge
 from schemas import records, topics
 from schemas.fields import (
@@ -254,11 +255,17 @@ def test_identical_xids_within_five_seconds_are_one() -> None:
     assert only(judge(Observations().policy(0.0, load("spec")).records + log.records)).score == 0.0  # counts lines
 
 
+def test_lines_may_coalesce_over_minutes() -> None:
+    policy = from_document("x", {"node": {"coalesce_s": 600.0}})
+    log = Observations().policy(0.0, policy).fault("n1", 1.0, 94).ticks(10.0, 590.0, 10.0).fault("n1", 600.0, 94)
+    assert [xid.repeat for xid in judge(log.fault("n1", 601.0, 94)).xids] == [False, True, False]
+
+
 def test_a_report_of_the_same_fault_by_another_source_is_dropped() -> None:
     log = Observations().frame("n1", 1.0, {GPU_TEMP: 50}).tick(6.0)
-    log.fault("n1", 7.0, 48, source="kmsg").fault("n1", 8.9, 48, source="dcgm").fault("n1", 9.2, 48, source="dcgm")
+    log.fault("n1", 7.0, 48, source="kmsg").fault("n1", 9.0, 48, source="dcgm").fault("n1", 9.1, 48, source="dcgm")
     said = judge(log.tick(20.0))
-    assert [(xid.ts % 100_000, xid.repeat) for xid in said.xids] == [(7000, False), (9200, True)]
+    assert [(xid.ts % 100_000, xid.repeat) for xid in said.xids] == [(7000, False), (9100, True)]
     assert said.counts["double_reports"] == 1
 
 

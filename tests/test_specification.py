@@ -227,6 +227,7 @@ def test_bands(score: float, condition: Condition) -> None:
     log = under(spec(signals={"temperature": {"caps": caps}})).frame("n1", 1.0, {GPU_TEMP: 81}).tick(10.0)
     newest = only(judge(log))
     assert (newest.score, newest.condition) == (score, condition)
+    assert Condition.of_score(score) is condition
 
 
 # The steps that the specification's own sample code forgets; it has no NVLink rule at all.
@@ -344,7 +345,7 @@ def test_lines_count_however_close_together() -> None:
 
 
 def test_eleven_over_more_than_an_hour_do_not_evict() -> None:
-    assert only(warned([94] * 11, 3660.0)).score == FINE
+    assert only(warned([94] * 11, 3601.0)).score == FINE
 
 
 def test_warnings_of_several_gpus_do_not_add_up() -> None:

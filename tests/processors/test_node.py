@@ -164,6 +164,14 @@ def test_xids_are_counted_in_the_time_of_their_node() -> None:
         assert newest(judge(log)).score == 0.0, ahead
 
 
+def test_lines_coalesce_in_the_time_of_their_node() -> None:
+    for ahead in (0.0, HOUR, -HOUR):
+        log = Observations().frame("n1", 1.0, {GPU_TEMP: 50}, ticks_s=[1.0 + ahead], append_s=1.0)
+        for at_s in (3.0, 4.0, 6.0, 9.0):  # a timer fires at 5
+            log.fault("n1", at_s + ahead, 94, append_s=at_s)
+        assert [xid.repeat for xid in judge(log).xids] == [False, True, True, False], ahead
+
+
 # --- identity ----------------------------------------------------------------------------------------------------
 
 BARE, SLOT = Gpu(uuid=KEY), Gpu(bdf=gpu("n1").bdf)
@@ -214,7 +222,7 @@ def test_two_half_known_gpus_turn_out_to_be_one(named_by: str) -> None:
     assert list(said.latest) == [KEY]
     assert (newest(said).bdf, newest(said).reasons[0].value) == (SLOT.bdf, 64)
     assert "presence" not in {why.signal for score in said.scores for why in score.reasons}
-    check_cuts(NodeTask, log.records, rounds=1)
+    check_cuts(NodeTask, log.records, rounds=0)
 
 
 def test_a_gpu_that_moves_to_another_slot_takes_its_faults_along() -> None:
@@ -267,7 +275,7 @@ def test_more_gpus_than_rows_in_the_middle_of_a_batch() -> None:
     said = judge(log.tick(15.0))
     expected = {gpu(f"n{number}", at).uuid: 0.0 if at in (0, 7) else 1.0 for number in range(40) for at in range(8)}
     assert {key: score.held for key, score in said.latest.items()} == expected
-    check_cuts(NodeTask, log.records[100:200], rounds=1)
+    check_cuts(NodeTask, log.records[100:140], rounds=0)
 
 
 def test_a_node_may_change_its_cluster() -> None:
@@ -275,7 +283,7 @@ def test_a_node_may_change_its_cluster() -> None:
     for second in range(10, 20):
         log.frame("n1", second, {GPU_TEMP: 50 if second < 15 else 95}, cluster="west")
     assert [score.cluster for score in judge(log).scores] == ["default", "west"]
-    check_cuts(NodeTask, log.records, rounds=1)
+    check_cuts(NodeTask, log.records, rounds=0)
 
 
 # --- doubles, order, epochs --------------------------------------------------------------------------------------
@@ -384,7 +392,7 @@ def test_what_is_not_understood_is_a_dead_letter_and_harms_nobody(what: str) -> 
     assert letter.why
     assert said.counts["dead_letters"] == 1
     assert said.conditions == GOOD
-    check_cuts(NodeTask, good([(22, kind, value)])[30:70], rounds=1)
+    check_cuts(NodeTask, good([(22, kind, value)])[38:52], rounds=0)
 
 
 GOOD = judge(good()).conditions

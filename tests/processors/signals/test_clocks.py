@@ -21,9 +21,9 @@ def seen(log: Observations) -> set[str]:
 
 
 def test_the_share_of_time_counts() -> None:
-    assert seen(throttled(900, every_s=1, of_s=20)) == set()
-    assert seen(throttled(900, every_s=1, of_s=5)) == {"warning"}
-    assert seen(throttled(900, every_s=4, of_s=5)) == {"warning", "critical"}
+    assert seen(throttled(200, every_s=1, of_s=20)) == set()
+    assert seen(throttled(200, every_s=1, of_s=5)) == {"warning"}
+    assert seen(throttled(200, every_s=4, of_s=5)) == {"warning", "critical"}
 
 
 def test_smoothing_is_in_seconds_not_samples() -> None:
