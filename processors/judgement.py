@@ -95,3 +95,31 @@ class Judgement:
             visible |= asked[differs] | (new < 0)
         if visible.any():
             tick.visible.append(positions[visible])
+
+
+class Probe:
+    """An `Out` for several ticks at once that only tells whether anything would be news.
+
+    levels: [N] findings so far. size: N x ticks.
+    """
+
+    def __init__(self, levels: Array, ticks: int) -> None:
+        self._levels = levels
+        self.size = levels.size * ticks
+        self.at_rest = True
+
+    def judge(
+        self,
+        classes: Array | int,
+        *,
+        where: Array | None = None,
+        anew: bool = False,
+        action: Action | None = None,
+        hard: bool = False,
+        corruption: bool = False,
+        **evidence: Array | float,
+    ) -> None:
+        perhaps_graver = bool(fault_bits(action, hard, corruption)) and bool((self._levels > 0).any())
+        told = np.broadcast_to(np.asarray(classes), self.size).reshape(-1, self._levels.size)
+        news = where is not None or anew or perhaps_graver or bool((told != self._levels).any())
+        self.at_rest = self.at_rest and not news

@@ -13,14 +13,14 @@ from processors import policy as policies
 from processors.board import Board
 from processors.counters import Counters
 from processors.ingest import Layout, Roster
-from processors.judgement import Judgement, Tick
+from processors.judgement import Judgement, Probe, Tick
 from processors.kernel_faults import FaultLog
 from processors.node_output import Cause, NodeOutput
 from processors.policy import Policy
 from processors.presence import Presence
 from processors.signal import Event, Signal
 from processors.state import Table, View
-from processors.waves import Increases, Placed, Round, RoundWave
+from processors.waves import BlockWave, Increases, Placed, Round, RoundWave
 from schemas import records
 from schemas.fields import FIELDS, Kind
 
@@ -133,17 +133,18 @@ class Judges:
             for at, gauges in enumerate(self._gauges)
             if self.board.enabled[at] and not gauges.isdisjoint(layout.gauges)
         ]
-        gathered = {at: self.tables[at].gather(rows) for at in dense}
-        sampled = {at: self.sampled[at, rows] for at in dense}
         levels = self.board.level.take(rows, axis=1)
+        active = [at for at in dense if not self._at_rest(at, round_, levels[at])]
+        gathered = {at: self.tables[at].gather(rows) for at in active}
+        sampled = {at: self.sampled[at, rows] for at in active}
         for number in range(round_.ticks):
             tick = Tick(self.board, rows, round_.ts[number], levels)
             increases = Increases(round_, changes.get(number))
-            for at in dense:
+            for at in active:
                 state = View(gathered[at], ALL, self.tables[at].vectors, rows)
                 wave = RoundWave(round_, number, ALL, increases, sampled[at])
                 self.signals[at].on_samples(wave, state, self._own[at], Judgement(tick, at))
-            for at, fields in enumerate(self._changing):
+            for at, fields in enumerate(self._changing if increases.by_field else ()):
                 moved = [increases.by_field[field][0] for field in fields if field in increases.by_field]
                 if moved and self.board.enabled[at]:
                     where = moved[0] if len(moved) == 1 else np.unique(np.concatenate(moved))
@@ -155,9 +156,20 @@ class Judges:
                     self.signals[at].on_change(wave, state, self._own[at], Judgement(tick, at, where))
             if tick.visible or tick.rates:
                 self._round_verdicts(tick, round_, number)
-        for at in dense:
+        for at in active:
             self.tables[at].scatter(rows, gathered[at])
+        for at in dense:
             self.sampled[at, rows] = round_.ts[-1]
+
+    def _at_rest(self, at: int, round_: Round, levels: Array) -> bool:
+        """Whether a signal that keeps nothing finds nothing new in the whole round: asked once, not once a tick."""
+        signal = self.signals[at]
+        if signal.columns or signal.required or self._changing[at]:
+            return False
+        probe = Probe(levels, round_.ticks)
+        nothing = View({}, ALL, {}, ALL)
+        signal.on_samples(BlockWave(round_, self.sampled[at, round_.rows]), nothing, self._own[at], probe)
+        return probe.at_rest
 
     def _round_verdicts(self, tick: Tick, round_: Round, number: int) -> None:
         def cause(position: int) -> Cause:

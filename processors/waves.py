@@ -148,6 +148,35 @@ class Increases:
             self.by_field[layout.counters[position]] = gpus, increase
 
 
+class BlockWave:
+    """A `Wave` over all ticks of a round at once, [T x R]: for signals that keep nothing from tick to tick."""
+
+    __slots__ = ("_before", "_round")
+
+    def __init__(self, round_: Round, before: Array) -> None:
+        self._round = round_
+        self._before = before  # [R] node time of this signal's sample before the round, 0 = none
+
+    @property
+    def ts(self) -> Array:
+        return self._round.ts.reshape(-1)
+
+    @property
+    def dt(self) -> Array:
+        dt: Array = np.diff(self._round.ts, axis=0, prepend=self._before[None, :]) / 1000.0
+        dt[0, self._before == 0] = np.nan
+        return dt.reshape(-1)
+
+    def __getitem__(self, field: int) -> Array:
+        position = self._round.layout.gauges.get(field)
+        if position is None:
+            return np.full(self._round.ts.size, np.nan)
+        return self._round.gauges[:, position].reshape(-1)
+
+    def increase(self, field: int) -> Array:
+        raise AssertionError(f"field {field} is no counter of this signal's")
+
+
 class RoundWave:
     """A `Wave` over one tick of a round: all its GPUs, or those at the positions `at`."""
 

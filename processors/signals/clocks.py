@@ -48,15 +48,16 @@ class Clocks(Signal):
     def _throttled_share(self, wave: Wave, state: View, policy: Any) -> Array:
         """Smoothed over the time under load; NaN where the GPU does not say why it clocks as it does."""
         given = wave[CLOCK_EVENT_REASONS]
-        reasons = np.nan_to_num(given).astype("i8")
-        idle = wave[POWER] < policy.load_power_share * wave[POWER_LIMIT]  # False where either is unknown
-        loaded = ((reasons & IDLE) == 0) & ~idle & ~np.isnan(given)
+        blank = np.isnan(given)
+        reasons = np.where(blank, 0.0, given).astype("i8")
         throttled = (reasons & THROTTLED) != 0
-        if not state.share.any() and not (loaded & throttled).any():
-            return np.where(np.isnan(given), np.nan, 0.0)
+        if not throttled.any() and not state.share.any():
+            return np.where(blank, np.nan, 0.0)
+        idle = wave[POWER] < policy.load_power_share * wave[POWER_LIMIT]  # False where either is unknown
+        loaded = ((reasons & IDLE) == 0) & ~idle & ~blank
         step = np.where(loaded, wave.dt / (policy.smoothing_s + wave.dt), 0.0)
         state.share = state.share + np.nan_to_num(step) * (throttled - state.share)
-        return np.where(np.isnan(given), np.nan, state.share)
+        return np.where(blank, np.nan, state.share)
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
         measured = f"clocks: {value:.3g} % slow"
