@@ -299,6 +299,7 @@ class NodeTask:
         if restarted and (node.boot or node.driver_load):
             self.judges.counters.restart(then.rows)
         node.boot, node.driver_load = inventory.boot, inventory.driver_load
+        self.judges.presence.listed(then.rows)
         self.out.inventory(record, inventory)
 
     def _kernel_fault(self, record: Record, node: NodeState, fault: records.KernelFault, then: _Then) -> None:

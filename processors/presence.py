@@ -21,6 +21,7 @@ COLUMNS = {
     "seen": Column("i8", fill=-1),
     "informed": Column("i8", fill=-1),
     "node_ts": Column("i8"),
+    "listed": Column("i1"),  # 1: an inventory names it
     "retired": Column("i1"),  # 1: the row stands for no GPU any more
 }
 
@@ -41,6 +42,10 @@ class FleetView:
     @property
     def silent_s(self) -> Array:
         return self._since("seen")
+
+    @property
+    def expected(self) -> Array:
+        return np.asarray((self._columns["seen"] >= 0) | (self._columns["listed"] > 0))
 
     @property
     def uninformed_s(self) -> Array:
@@ -71,6 +76,10 @@ class Presence:
             columns["informed"][rows] = credit
         else:
             columns["informed"][rows[round_.informed]] = credit[round_.informed]
+
+    def listed(self, rows: Array) -> None:
+        """Note an inventory."""
+        self.table.columns["listed"][rows] = 1
 
     def fleet(self, now_ms: int, credit_ms: int, count: int, *, new_policy: bool) -> FleetView:
         return FleetView(now_ms, credit_ms, self.table, count, new_policy=new_policy)

@@ -33,7 +33,7 @@ class Wave(Protocol):
 
     @property
     def dt(self) -> Array:
-        """Seconds since this signal's previous sample of the GPU, float64; NaN for the first."""
+        """Seconds since this signal's previous sample of the GPU, float64; NaN for the first. In `on_samples`."""
         ...
 
     def __getitem__(self, field: int) -> Array:
@@ -76,6 +76,11 @@ class Fleet(Protocol):
     @property
     def silent_s(self) -> Array:
         """Credited seconds since the GPU was in a frame, or first heard of if it never was, float64."""
+        ...
+
+    @property
+    def expected(self) -> Array:
+        """Whether telemetry of the GPU can be expected: it has spoken before, or an inventory names it."""
         ...
 
     @property

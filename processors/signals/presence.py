@@ -13,6 +13,7 @@ class Presence(Signal):
     """Whether the GPU is in its node's telemetry at all, in credited time: an hour without a log ages nobody.
 
     Silent for a while: unknown. For longer: failed, as a GPU that is gone is of no use; no budget holds that back.
+    A GPU of which only the kernel has spoken is never more than unknown: nobody may be reading its telemetry.
     """
 
     name = "presence"
@@ -25,7 +26,7 @@ class Presence(Signal):
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
         silent = fleet.silent_s
         classes = np.where(silent >= policy.unknown_after_s, -1, 0)
-        classes[silent >= policy.failed_after_s] = 3
+        classes[(silent >= policy.failed_after_s) & fleet.expected] = 3
         out.judge(classes, hard=True, silent_s=silent)
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:

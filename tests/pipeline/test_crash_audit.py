@@ -30,6 +30,9 @@ from processors.node import NodeTask
 from schemas import topics
 from schemas.log import Output, Record
 
+# Fifty lives and their proofs: minutes, and many of them on a machine that is busy with other things.
+pytestmark = pytest.mark.timeout(2400)
+
 KILLS = int(os.environ.get("KILLS", 50 if os.environ.get("CI") else 8))
 LIFE_S = 1.2  # at most, from the moment the log is open; a run of the recording takes about 1.5 s
 CLI = [sys.executable, "-c", "from pipeline.cli import main; main()"]
@@ -38,7 +41,7 @@ CLI = [sys.executable, "-c", "from pipeline.cli import main; main()"]
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recording") / "fleet.jsonl"
-    options = ["--gpus", "24", "--for", "10m", "--seed", "3", "--out", str(path)]
+    options = ["--gpus", "24", "--for", "7m", "--seed", "3", "--out", str(path)]
     subprocess.run([*CLI, "simulate", *options], check=True, capture_output=True)
     return path
 
@@ -55,7 +58,7 @@ def record_of(directory: Path) -> Path:
 
 
 def complete(process: subprocess.Popen[bytes]) -> None:
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors.decode()
 
 

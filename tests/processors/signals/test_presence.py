@@ -33,3 +33,8 @@ def test_a_blank_frame_is_a_sign_of_life() -> None:
     for second in range(1, 80):
         log.frame("n1", second, {GPU_TEMP: None})
     assert levels(log, gpu("n1").uuid) == []
+
+
+def test_a_gpu_that_only_the_kernel_has_named_is_never_more_than_unknown() -> None:
+    log = Observations().fault("n1", 5.0, 94).ticks(6.0, 200.0)
+    assert [level for level, _ in levels(log, gpu("n1").uuid)] == ["unknown"]
