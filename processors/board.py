@@ -164,6 +164,9 @@ class Board:
             cannot_tell = level is Level.NONE and self.required[at] and self.enabled[at] and asked
             if level > Level.FINE or cannot_tell:
                 reasons.append(self._reason(at, signal, row, level))
+        held = float(self.verdicts.columns["held"][row])
+        if held < self.verdicts.columns["score"][row]:
+            reasons.append(self._recovering(row, held))
         return sorted(reasons, key=lambda reason: reason.cap)
 
     def _reason(self, at: int, signal: Signal, row: int, level: Level) -> Reason:
@@ -182,6 +185,17 @@ class Board:
             limit=limit,
             since=int(self.findings["since"][at, row]),
             text=signal.text(word, quantity, value, unit(quantity), limit),
+        )
+
+    def _recovering(self, row: int, held: float) -> Reason:
+        """Why the GPU counts for less than its score: the cause has gone, but only just."""
+        wait_s = self.policy.values.node.improve_after_s
+        return Reason(
+            signal="recovering",
+            level=Level.WARNING.word,
+            cap=held,
+            since=int(self.verdicts.columns["better_since"][row]),
+            text=f"better, but not yet for {wait_s:g} s: counts as {held:g} until then",
         )
 
     def fault(self, row: int) -> tuple[Action, bool, bool]:

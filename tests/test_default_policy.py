@@ -407,3 +407,12 @@ def test_the_identity_of_gpus_is_kept_in_all_this() -> None:
     log = with_xids((7.0, 45))
     assert {(score.uuid, score.bdf) for score in judge(log).scores} == {(gpu("n1").uuid, gpu("n1").bdf)}
     assert msgspec.json.decode(records.encode(only(judge(log))), type=Score) == only(judge(log))
+
+
+def test_a_gpu_that_is_held_below_its_score_says_why() -> None:
+    log = Observations()
+    for second in range(1, 40):
+        log.frame("n1", float(second), {GPU_TEMP: 95 if second < 10 else 50})
+    last = judge(log.tick(45.0)).scores[-1]
+    assert (last.score, last.held, [reason.signal for reason in last.reasons]) == (1.0, 0.0, ["recovering"])
+    assert last.reasons[0].text == "better, but not yet for 300 s: counts as 0 until then"
