@@ -43,12 +43,17 @@ class Counters:
 
         What no count can be (negative, infinite) is blank.
         """
-        possible = (values >= 0) & (values < np.inf)
-        if not possible.all():
-            values = np.where(possible, values, np.nan)
         base = self.base[field_row]
         before = base[rows]
         increase: Array = values - before
+        if (increase >= 0).all() and before.min() >= 0 and values.max() < np.inf:  # as most always
+            self.level[field_row][rows] = values
+            base[rows] = values
+            return increase
+        possible = (values >= 0) & (values < np.inf)
+        if not possible.all():
+            values = np.where(possible, values, np.nan)
+            increase = values - before
         if (increase < 0).any():
             increase = np.where(increase < 0, values, increase)
         fresh = np.isnan(before)

@@ -28,9 +28,12 @@ class CounterRate(Signal):
     def on_change(self, wave: Wave, state: View, policy: Any, out: Out) -> None:
         increase = wave.increase(self.fields[0])
         blank = np.isnan(increase)
-        sums = self.window.add(state, wave.ts, np.where(blank, 0.0, increase))
         state.blank = blank
-        self._judge(np.where(blank, np.nan, sums), policy, out)
+        if blank.any():
+            sums = self.window.add(state, wave.ts, np.where(blank, 0.0, increase))
+            self._judge(np.where(blank, np.nan, sums), policy, out)
+        else:
+            self._judge(self.window.add(state, wave.ts, increase), policy, out)
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
         if not (fleet.new_policy or getattr(state, self.window.name).any()):

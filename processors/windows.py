@@ -12,6 +12,9 @@ from processors.state import Column, View
 Array = npt.NDArray[Any]
 
 
+SLOT_MAX = 0xFFFF_FFFF
+
+
 class RateWindow:
     """The number of events in the last `slots` x `slot_s` seconds of node time, at the resolution of a slot.
 
@@ -31,15 +34,17 @@ class RateWindow:
     def add(self, state: View, ts: Array, counts: Array) -> Array:
         """Count `counts` (whole, >= 0) events at `ts` (ms) and return the sums, float64."""
         slot = self._advance(state, ts)
-        whole = np.minimum(counts, 0xFFFF_FFFF).astype("i8")
+        whole = np.minimum(counts, SLOT_MAX).astype("i8")
+        sums: Array = getattr(state, self.name)
         if whole.any():
             ring = getattr(state, f"{self.name}_ring")
             cells = slot % self.slots, ring.positions()
-            before = ring.array[cells].astype("i8")
-            after = np.minimum(before + whole, 0xFFFF_FFFF)  # a slot saturates instead of wrapping
+            before = ring.array[cells]
+            after = np.minimum(before + whole, SLOT_MAX)  # a slot saturates instead of wrapping
             ring.array[cells] = after
-            setattr(state, self.name, getattr(state, self.name) + (after - before))
-        return self.sums(state)
+            sums = sums + (after - before)
+            setattr(state, self.name, sums)
+        return sums.astype("f8")
 
     def expire(self, state: View, ts: Array) -> Array:
         """Let what left the window go, and return the sums, float64. `ts`: ms, never earlier than before."""
