@@ -123,6 +123,7 @@ class GpuState:
         policy = self.policy.signal("clocks")
         reasons = values.get(CLOCK_EVENT_REASONS, math.nan)
         if math.isnan(reasons):
+            self._judge("clocks", math.nan)
             return
         bits = int(reasons)
         power, limit = values.get(POWER, math.nan), values.get(POWER_LIMIT, math.nan)
