@@ -1,0 +1,79 @@
+"""Signals on counters share their behaviour (`processors.counting`); each is held to all of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from processors.testing import Observations, Said, judge
+from schemas.fields import ECC_SBE_VOLATILE, NVLINK_CRC_FLIT_TOTAL, PCIE_REPLAY_COUNTER
+
+
+class Case(NamedTuple):
+    """A signal: many = the lowest count that is a warning."""
+
+    signal: str
+    field: int
+    many: int
+    window_s: int
+    quantity: str
+    unit: str
+
+
+@pytest.fixture(
+    params=[
+        Case("correctable_ecc", ECC_SBE_VOLATILE, 11, 3600, "errors_per_hour", "errors/h"),
+        Case("nvlink_crc", NVLINK_CRC_FLIT_TOTAL, 101, 3600, "errors_per_hour", "errors/h"),
+        Case("pcie_replay", PCIE_REPLAY_COUNTER, 32, 60, "replays_per_minute", "replays/min"),
+    ],
+    ids=lambda case: case.signal,
+)
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+def counted(case: Case, *samples: tuple[float, float | None]) -> Observations:
+    log = Observations()
+    for at_s, count in samples:
+        log.frame("n1", at_s, {case.field: count})
+    return log
+
+
+def levels(case: Case, said: Said) -> list[str]:
+    """One after the other; the heartbeat repeats them."""
+    told = [rate.level for rate in said.rates if rate.signal == case.signal]
+    return [level for at, level in enumerate(told) if at == 0 or level != told[at - 1]]
+
+
+def test_the_reason_in_words(case: Case) -> None:
+    (score,) = judge(counted(case, (1, 0), (2, case.many)).tick(6.0)).scores
+    (why,) = score.reasons
+    assert (why.quantity, why.unit, why.value) == (case.quantity, case.unit, case.many)
+    assert why.text == f"{case.signal.replace('_', ' ')}: {case.many} {case.unit} (warning limit {case.many - 1})"
+
+
+def test_it_ends_with_the_window_and_the_rate_is_told_at_each_change(case: Case) -> None:
+    log = counted(case, (1, 0), (2, case.many), (case.window_s - 5, case.many))
+    assert levels(case, judge(log.tick(case.window_s + 0.0))) == ["fine", "warning"]
+    log.frame("n1", case.window_s + 62.0, {case.field: case.many}).tick(case.window_s + 70.0)
+    said = judge(log)
+    assert levels(case, said) == ["fine", "warning", "fine"]
+    assert said.rates[-1].value == 0.0
+
+
+def test_a_blank_is_no_opinion_and_forgets_nothing(case: Case) -> None:
+    log = counted(case, (1, 0), (2, case.many - 1), (3, None), (4, case.many))
+    said = judge(log.tick(10.0))
+    assert levels(case, said) == ["fine", "none", "warning"]
+    assert [rate.value for rate in said.rates] == [0.0, None, case.many]
+
+
+def test_the_slow_heartbeat_repeats_what_is_not_zero(case: Case) -> None:
+    log = counted(case, (1, 0), (898, case.many), (899, case.many))
+    said = judge(log.tick(901.0).tick(906.0).tick(911.0))
+    assert [(rate.level, rate.value) for rate in said.rates] == [
+        ("fine", 0.0),
+        ("warning", case.many),
+        ("warning", case.many),
+    ]
