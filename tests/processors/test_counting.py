@@ -17,15 +17,16 @@ class Case(NamedTuple):
     field: int
     many: int
     window_s: int
+    slot_s: int
     quantity: str
     unit: str
 
 
 @pytest.fixture(
     params=[
-        Case("correctable_ecc", ECC_SBE_VOLATILE, 11, 3600, "errors_per_hour", "errors/h"),
-        Case("nvlink_crc", NVLINK_CRC_FLIT_TOTAL, 101, 3600, "errors_per_hour", "errors/h"),
-        Case("pcie_replay", PCIE_REPLAY_COUNTER, 32, 60, "replays_per_minute", "replays/min"),
+        Case("correctable_ecc", ECC_SBE_VOLATILE, 11, 3600, 60, "errors_per_hour", "errors/h"),
+        Case("nvlink_crc", NVLINK_CRC_FLIT_TOTAL, 101, 3600, 60, "errors_per_hour", "errors/h"),
+        Case("pcie_replay", PCIE_REPLAY_COUNTER, 32, 60, 5, "replays_per_minute", "replays/min"),
     ],
     ids=lambda case: case.signal,
 )
@@ -56,7 +57,8 @@ def test_the_reason_in_words(case: Case) -> None:
 def test_it_ends_with_the_window_and_the_rate_is_told_at_each_change(case: Case) -> None:
     log = counted(case, (1, 0), (2, case.many), (case.window_s - 5, case.many))
     assert levels(case, judge(log.tick(case.window_s + 0.0))) == ["fine", "warning"]
-    log.frame("n1", case.window_s + 62.0, {case.field: case.many}).tick(case.window_s + 70.0)
+    gone_s = case.window_s + case.slot_s + 2.0
+    log.frame("n1", gone_s, {case.field: case.many}).tick(gone_s + 8.0)
     said = judge(log)
     assert levels(case, said) == ["fine", "warning", "fine"]
     assert said.rates[-1].value == 0.0
