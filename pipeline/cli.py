@@ -11,13 +11,19 @@ import click
 
 from pipeline.errors import UsageProblem, most_similar
 
-COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.commands.NAME exports `command`
+COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.commands.NAME (- as _) exports `command`
     "run": "Judge a fleet continuously: sources to decisions.",
     "scan": "Judge once from kernel logs and exporter pages.",
     "xid": "Find Xids in kernel logs; explain Xid codes.",
     "policy": "Show a policy's effective values; check a file.",
     "simulate": "Write a recording of a simulated fleet.",
-    "replay": "Run the stages over a recording.",
+    "replay": "Run the stages over a recording, or over Kafka's topics.",
+    "worker": "Take a share of the stages' work from Kafka.",
+    "agent": "Publish what sources see to Kafka.",
+    "sink": "Show the world what the pipeline says, from Kafka.",
+    "topics": "Plan, create, check and grow Kafka's topics.",
+    "tail": "Print the records of a topic on Kafka.",
+    "dead-letters": "See what could not be understood; try it again.",
 }
 
 HELP = """GPU Vitals judges the health of GPU fleets from their telemetry and kernel logs.
@@ -45,7 +51,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"pipeline.commands.{name}").command
+        command: click.Command = importlib.import_module(f"pipeline.commands.{name.replace('-', '_')}").command
         return command
 
     def resolve_command(

@@ -21,14 +21,15 @@ logger = logging.getLogger(__name__)
 
 
 class Intake:
-    """policy: appended when another one (or none) was in force. own_clock: sources say what time it is.
+    """policy: appended when another one (or none) was in force; None: others see to that. own_clock: sources say
+    what time it is.
 
     sources: the newest status of each source that has told one. outage: why nothing can be appended now.
     """
 
-    def __init__(self, log: Ingress, policy: records.PolicyChange, own_clock: bool) -> None:
+    def __init__(self, log: Ingress, policy: records.PolicyChange | None, own_clock: bool) -> None:
         self._log = log
-        self._policy: records.PolicyChange | None = policy
+        self._policy = policy
         self._own_clock = own_clock
         self.sources: dict[str, records.SourceStatus] = {}
         self.outage = ""

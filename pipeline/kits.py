@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Protocol
 
 import msgspec
@@ -18,7 +19,7 @@ from processors.task import Task
 from schemas.log import Checkpoint, Output, Part, Record
 
 READ_S = 10.0  # longer than any batch takes to come
-IN, OUT = "observations", "scores"
+IN, OUT = "observations", "rates"
 PART = Part("kit", IN)
 
 
@@ -115,7 +116,7 @@ async def _check_commits(log: OpenLog) -> None:
     derived = await _take(log, Part("reader", OUT), 0, 2)
     assert [record.value for record in derived] == [b"one", b"two"]
     assert [record.ts for record in derived] == [1_000, 900], "derived records keep their cause's append time"
-    assert [record.origin for record in derived] == [("kit", 0, 0, 0), ("kit", 0, 1, 3)]
+    assert [record.origin for record in derived] == [("kit", 0, 0, 0, 0), ("kit", 0, 1, 3, 0)]
 
     state = Checkpoint(3, b"state")
     await log.commit(PART, [], 3, state)
@@ -176,18 +177,22 @@ class _Crash(Exception):
 
 
 class _Scripted:
-    """Passes `log` on up to offset `end`, in small batches, and crashes at the `nth` commit."""
+    """Passes `log` on up to offset `end`, record by record, and crashes at the `nth` commit."""
 
     def __init__(self, log: Log, end: int, nth: int = 0, after: bool = False) -> None:
         self._log, self._end, self._nth, self._after = log, end, nth, after
         self._commits = 0
         self.restore = log.restore
 
-    async def read(self, part: Part, offset: int) -> AsyncIterator[list[Record]]:
-        while offset < self._end:
-            for record in await _take(self._log, part, offset, min(4, self._end - offset)):
-                offset = record.offset + 1
-                yield [record]
+    async def read(self, part: Part, offset: int) -> AsyncGenerator[list[Record]]:
+        if offset >= self._end:
+            return
+        async with aclosing(self._log.read(part, offset)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    yield [record]
+                    if record.offset == self._end - 1:
+                        return
 
     async def commit(
         self, part: Part, outputs: Sequence[Output], next_offset: int, checkpoint: Checkpoint | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple, Protocol
 
 from schemas.log import Checkpoint, Output, Part, Record
@@ -17,12 +17,13 @@ class Fenced(Exception):
 
 
 class Entry(NamedTuple):
-    """One record to append. ts: append time in ms; None = the log's clock, now."""
+    """One record to append. ts: append time in ms; None = the log's clock, now. partition: None = of the key."""
 
     key: str
     kind: str
     value: bytes
     ts: int | None = None
+    partition: int | None = None
 
 
 class Log(Protocol):
@@ -32,7 +33,7 @@ class Log(Protocol):
         """The newest checkpoint of `part` and its committed position (offset of the first record not committed)."""
         ...
 
-    def read(self, part: Part, offset: int) -> AsyncIterator[list[Record]]:
+    def read(self, part: Part, offset: int) -> AsyncGenerator[list[Record]]:
         """Records from `offset` on, in batches cut arbitrarily; an empty batch after a second without news.
 
         Ends only when the log is complete (a recording) or closed.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pipeline.errors import UsageProblem
 from pipeline.settings import Settings
 from producers.catalog import open_source
+from producers.fleet import START_MS
 from producers.simulator import SPEED
 from producers.source import Source, SourceError
 
@@ -25,8 +26,10 @@ class Plan(NamedTuple):
     data_dir: Path | None
 
 
-def plan(settings: Settings) -> Plan:
-    """Raises UsageProblem: a source that does not exist, or sources that cannot run together."""
+def plan(settings: Settings, start_ms: int = START_MS) -> Plan:
+    """start_ms: when simulated fleets begin. Raises UsageProblem: a source that does not exist, or sources that
+    cannot run together.
+    """
     names = settings.sources or [DEFAULT_SOURCE]
     simulated = [name for name in names if name.startswith("simulator:")]
     if settings.speed is not None and not simulated:
@@ -37,15 +40,17 @@ def plan(settings: Settings) -> Plan:
     for name in names:
         _readable(name)
     try:
-        sources = [_open(name, settings, speed) for name in names]
+        sources = [_open(name, settings, speed, start_ms) for name in names]
     except SourceError as error:
         raise UsageProblem(str(error)) from None
     _one_clock(names, sources)
     return Plan(sources, _in_words(names, speed), _data_dir(settings, names))
 
 
-def _open(name: str, settings: Settings, speed: float) -> Source:
-    return open_source(name, node=settings.node, cluster=settings.cluster, follow=settings.follow, speed=speed)
+def _open(name: str, settings: Settings, speed: float, start_ms: int) -> Source:
+    return open_source(
+        name, node=settings.node, cluster=settings.cluster, follow=settings.follow, speed=speed, start_ms=start_ms
+    )
 
 
 def _readable(name: str) -> None:

@@ -13,10 +13,14 @@ from processors.task import Task
 from schemas import records
 from schemas.log import Output, Part, Record
 
-OUTPUTS_MAX = 10_000  # held back for the next commit
+OUTPUTS_MAX = 10_000  # held back for the next commit; while one is under way, nothing is stepped beyond them
 BACKOFF_S = (0.5, 15.0)
 
 logger = logging.getLogger(__name__)
+
+
+def _ignored(seconds: float) -> None:
+    pass
 
 
 @dataclass(slots=True)
@@ -24,8 +28,10 @@ class Stats:
     """What a task has done since its runner started, for metrics.
 
     next_offset: where the next batch begins; the lag is the end of the input topic minus this. stream_ms:
-    append time of the last record stepped. committed_ms: when the last commit returned. muted: it is still
-    catching up with what an earlier run had committed. outage: why the log cannot be used now, else empty.
+    append time of the last record stepped. committed_ms, checkpoint_ms: when the last commit, and the last with
+    a state, returned. muted: it is still catching up with what an earlier run had committed. outage: why the log
+    cannot be used now, else empty. commit_took, restore_took: told how many seconds each one took; a restore
+    ends where the task says something new.
     """
 
     records: int = 0
@@ -36,8 +42,11 @@ class Stats:
     next_offset: int = 0
     stream_ms: int = 0
     committed_ms: int = 0
+    checkpoint_ms: int = 0
     muted: bool = False
     outage: str = ""
+    commit_took: Callable[[float], None] = _ignored
+    restore_took: Callable[[float], None] = _ignored
 
 
 async def run_task(
@@ -48,6 +57,7 @@ async def run_task(
     ticks: Ingress | None = None,
     stats: Stats | None = None,
     commit_s: float = 1.0,
+    position_s: float = 1.0,
     checkpoint_s: float = 20.0,
     backoff_s: tuple[float, float] = BACKOFF_S,
     clock: Callable[[], int] = wall_ms,
@@ -56,17 +66,20 @@ async def run_task(
 
     make: a fresh task; called anew whenever the log has to be restored. ticks: where to append the time, once
     a second, while the input is idle (the node stage on a live log; `clock` tells it). commit_s,
-    checkpoint_s: how long outputs that nobody waits for, and the state, may stay uncommitted.
+    position_s, checkpoint_s: how long outputs that nobody waits for, a position without outputs, and the state may
+    stay uncommitted.
 
-    Guarantees: every output reaches the log once, whatever fails, and in order. Cancelled while it waits for
-        input, it commits and checkpoints first.
+    A commit runs beside the next steps, one at a time: what they cause goes into the one after it.
+
+    Guarantees: every output reaches the log once, whatever fails, and in order. Cancelled once, it commits and
+        checkpoints before it ends.
     Raises: Fenced, another owner has the partition. ValueError, the checkpoint cannot be read. Never
         Unavailable: it is logged once an outage, shown in `stats`, and tried again for ever.
     """
     stats = stats if stats is not None else Stats()
     wait_s = backoff_s[0]
     while True:
-        run = _Run(part, make(), log, ticks, stats, commit_s, checkpoint_s, clock)
+        run = _Run(part, make(), log, ticks, stats, commit_s, position_s, checkpoint_s, clock)
         try:
             await run.restore()
             await run.loop()
@@ -93,16 +106,22 @@ class _Run:
     ticks: Ingress | None
     stats: Stats
     commit_s: float
+    position_s: float
     checkpoint_s: float
     clock: Callable[[], int]
     committed: int = 0
     next_offset: int = 0
     checkpointed: int = 0
+    urgent: bool = False
     commit_due: float = 0.0
+    position_due: float = 0.0
     checkpoint_due: float = 0.0
+    restoring_since: float | None = None
     pending: list[Output] = field(default_factory=list)
+    commit: asyncio.Task[None] | None = None
 
     async def restore(self) -> None:
+        self.restoring_since = _now()
         checkpoint, self.committed = await self.log.restore(self.part)
         self.next_offset = min(0, self.committed)  # below 0: what a replay puts before a recording
         if checkpoint:
@@ -111,67 +130,116 @@ class _Run:
         self.checkpointed = self.next_offset
         self.stats.restores += 1
         self.commit_due = _now() + self.commit_s
+        self.position_due = _now() + self.position_s
         spread = self.part.partition * 0.618 % 1  # partitions that start together save their states apart
         self.checkpoint_due = _now() + (1 - spread) * self.checkpoint_s
+        self.restored()
 
     async def loop(self) -> None:
         batches = aiter(self.log.read(self.part, self.next_offset))
-        while True:
-            try:
-                batch = await anext(batches)
-            except StopAsyncIteration:
-                return await self.commit(last=True)
-            except asyncio.CancelledError:
-                await self.shut_down()
-                raise
-            if not batch:
-                await self.idle()
-            elif self.step(batch) or len(self.pending) >= OUTPUTS_MAX or _now() >= self.commit_due:
-                await self.commit()
+        batch = asyncio.ensure_future(anext(batches))
+        try:
+            while True:
+                full = self.commit and len(self.pending) >= OUTPUTS_MAX
+                waiting = [each for each in (None if full else batch, self.commit) if each]
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if self.commit and self.commit.done():
+                    done, self.commit = self.commit, None
+                    done.result()
+                if batch.done() and not full:
+                    try:
+                        await self.take(batch.result())
+                    except StopAsyncIteration:
+                        return await self.finish()
+                    batch = asyncio.ensure_future(anext(batches))
+                if not self.commit and self.due():
+                    self.commit = asyncio.ensure_future(self.save(_now() >= self.checkpoint_due))
+        except asyncio.CancelledError:
+            batch.cancel()
+            await self.shut_down()
+            raise
+        finally:
+            batch.cancel()
+            await asyncio.gather(batch, return_exceptions=True)
+            if self.commit:
+                self.commit.cancel()
+                await asyncio.gather(self.commit, return_exceptions=True)
 
-    def step(self, batch: list[Record]) -> bool:
-        """True when a reader waits for something in it."""
+    async def take(self, batch: list[Record]) -> None:
+        if batch:
+            self.step(batch)
+        else:
+            await self.idle()
+
+    def step(self, batch: list[Record]) -> None:
         outputs = self.task.step(batch)
         self.next_offset = batch[-1].offset + 1
         fresh = [output for output in outputs if output.offset >= self.committed]
+        if not self.pending:
+            self.commit_due = _now() + self.commit_s
         self.pending += fresh
+        self.urgent = self.urgent or any(output.urgent for output in fresh)
         self.stats.records += len(batch)
         self.stats.next_offset = self.next_offset
         self.stats.stream_ms = batch[-1].ts
-        self.stats.muted = self.next_offset < self.committed
-        return any(output.urgent for output in fresh)
+        self.restored()
 
-    async def commit(self, last: bool = False) -> None:
-        self.commit_due = _now() + self.commit_s
-        save = self.next_offset > self.checkpointed and (last or _now() >= self.checkpoint_due)
-        if self.next_offset < self.committed or not (save or self.next_offset > self.committed):
-            return
-        checkpoint = self.task.checkpoint() if save else None
-        await self.log.commit(self.part, self.pending, self.next_offset, checkpoint)
-        self.committed = self.next_offset
+    def due(self) -> bool:
+        """Whether it is time to commit: at once when a reader waits for something."""
+        if self.next_offset <= self.committed:
+            return False
+        now = _now()
+        if self.pending and (self.urgent or len(self.pending) >= OUTPUTS_MAX or now >= self.commit_due):
+            return True
+        return now >= self.position_due or now >= self.checkpoint_due
+
+    async def save(self, with_state: bool) -> None:
+        """Commit what has been stepped so far; everything is taken before the first wait."""
+        outputs, next_offset = self.pending, self.next_offset
+        self.pending, self.urgent = [], False
+        checkpoint = self.task.checkpoint() if with_state and next_offset > self.checkpointed else None
+        began = _now()
+        await self.log.commit(self.part, outputs, next_offset, checkpoint)
+        self.committed = next_offset
+        self.position_due = _now() + self.position_s
         self.stats.commits += 1
-        self.stats.outputs += len(self.pending)
+        self.stats.outputs += len(outputs)
         self.stats.committed_ms = self.clock()
-        self.pending = []
+        self.stats.commit_took(_now() - began)
         if checkpoint:
-            self.checkpointed = self.next_offset
+            self.checkpointed = next_offset
             self.checkpoint_due = _now() + self.checkpoint_s
             self.stats.checkpoints += 1
+            self.stats.checkpoint_ms = self.stats.committed_ms
         self.available()
 
+    async def finish(self) -> None:
+        """The last commit, with the state, unless there is nothing new."""
+        if self.commit:
+            commit, self.commit = self.commit, None
+            await commit
+        if self.next_offset > self.committed or self.checkpointed < self.next_offset == self.committed:
+            await self.save(with_state=True)
+
     async def idle(self) -> None:
-        await self.commit()
+        self.urgent = bool(self.pending)  # there is nothing to wait for
         if self.ticks and self.next_offset >= self.committed:
             now = self.clock()
-            tick = Entry("", "tick", records.encode(records.Tick(ts=now)), now)
+            tick = Entry("", "tick", records.encode(records.Tick(ts=now)), now, self.part.partition)
             await self.ticks.append(self.part.topic, [tick])
         self.available()
 
     async def shut_down(self) -> None:
         try:
-            await self.commit(last=True)
+            await self.finish()
         except Unavailable as outage:
             logger.warning("%s/%d ends with work to redo: %s", self.part.stage, self.part.partition, outage)
+
+    def restored(self) -> None:
+        self.stats.muted = self.next_offset < self.committed
+        if self.restoring_since is not None and not self.stats.muted:
+            self.stats.restore_took(_now() - self.restoring_since)
+            self.restoring_since = None
 
     def available(self) -> None:
         if self.stats.outage:

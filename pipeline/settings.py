@@ -6,6 +6,8 @@
     data_dir = "/var/lib/gpu-vitals"      GPU_VITALS_DATA_DIR=/var/lib/gpu-vitals
     for_s = 3600                          GPU_VITALS_FOR_S=1h
     listen = "0.0.0.0:9108"               GPU_VITALS_LISTEN=0.0.0.0:9108
+    [kafka]
+    bootstrap = "kafka-1:9092"            GPU_VITALS_KAFKA_BOOTSTRAP=kafka-1:9092
 
 The file is `--config FILE`, else `gpu-vitals.toml` in the working directory if there is one.
 """
@@ -21,9 +23,11 @@ import msgspec
 
 from pipeline import toml_errors
 from pipeline.errors import UsageProblem, most_similar
+from pipeline.kafka.settings import Kafka
 
 FILE = "gpu-vitals.toml"
 PREFIX = "GPU_VITALS_"
+KAFKA_PREFIX = PREFIX + "KAFKA_"
 LOOPBACK = "127.0.0.1"
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
@@ -38,7 +42,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     sources: as given to --source; none: a simulated fleet. for_s: stop after so many seconds. speed: event
     time of simulated sources against real time. record: file that every stage's input is written to. follow:
     go on reading kernel logs as they grow. json: decisions as JSON lines, also on a terminal. cluster, node:
-    what this machine's own sources call it.
+    what this machine's own sources call it. kafka: how to reach it, for the commands that do.
     """
 
     sources: list[str] = []
@@ -52,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     speed: Positive | None = None
     cluster: str = "default"
     node: str | None = None
+    kafka: Kafka = Kafka()
 
 
 def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
@@ -60,8 +65,8 @@ def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str,
     if text := _read(config):
         file = config or FILE
         merged |= _set(toml_errors.parse(file, text, Settings), toml_errors.document(file, text))
-    merged |= _from_environment(environment)
-    merged |= flags
+    for more in (_from_environment(environment), flags):
+        merged |= {**more, "kafka": {**merged.get("kafka", {}), **more.get("kafka", {})}}
     try:
         return msgspec.convert(merged, Settings)
     except msgspec.ValidationError as error:
@@ -98,34 +103,40 @@ def _read(config: str | None) -> str:
         raise UsageProblem(f"{config or FILE}: not UTF-8 at byte {error.start}") from None
 
 
-def _set(checked: Settings, document: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: getattr(checked, key) for key in document}
+def _set(checked: Any, document: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file says, as checked; tables within it as what they say."""
+    found = {key: getattr(checked, key) for key in document}
+    return {key: _set(value, document[key]) if key == "kafka" else value for key, value in found.items()}
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     """What variables say. Others of our prefix are left alone: Kubernetes sets GPU_VITALS_PORT."""
-    names = {PREFIX + name.upper(): name for name in Settings.__struct_fields__}
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"kafka": {}}
     for variable, text in environment.items():
         if not variable.startswith(PREFIX) or not text:
             continue
-        if variable in names:
-            found[names[variable]] = _from_text(variable, names[variable], text)
-        elif similar := most_similar(variable.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in names]):
-            help = f"a variable with a similar name exists: `{PREFIX}{similar}`"
+        of_kafka = variable.startswith(KAFKA_PREFIX)
+        prefix, type_, into = (KAFKA_PREFIX, Kafka, found["kafka"]) if of_kafka else (PREFIX, Settings, found)
+        names = {name.upper(): name for name in type_.__struct_fields__ if name != "kafka"}
+        said = variable.removeprefix(prefix)
+        if said in names:
+            into[names[said]] = _from_text(variable, type_, names[said], text)
+        elif similar := most_similar(said, names):
+            help = f"a variable with a similar name exists: `{prefix}{similar}`"
             raise UsageProblem(f"{variable}: no such setting", help)
     return found
 
 
-def _from_text(variable: str, name: str, text: str) -> Any:
+def _from_text(variable: str, type_: type[msgspec.Struct], name: str, text: str) -> Any:
     if name == "sources":
         return text.split()
     if name == "for_s":
         return parse_duration(text)
+    expected = next(field.type for field in msgspec.structs.fields(type_) if field.name == name)
     try:
-        if name in ("json", "follow"):
-            return msgspec.convert(text, bool, strict=False)
-        return float(text) if name == "speed" else text
-    except ValueError:
-        expected = "a number" if name == "speed" else "true or false"
-        raise UsageProblem(f"{variable}: expected {expected}, not {text}") from None
+        return msgspec.convert(text, expected, strict=False)
+    except msgspec.ValidationError as error:
+        if "got `str`" not in str(error):
+            raise UsageProblem(f"{variable}: {toml_errors.in_toml_words(str(error))}") from None
+        words = "true or false" if expected is bool else "a number"
+        raise UsageProblem(f"{variable}: expected {words}, not {text}") from None

@@ -135,7 +135,7 @@ class SqliteFile:
             if len(kept) > 0.9 * len(value):
                 kept = value
             stored += len(kept)
-            by = origin or (None, None, None, None)
+            by = origin[:4] if origin else (None, None, None, None)  # a file made anew is another log
             rows.append((at, ts, key, kind, kept is not value, kept, *by, stored))
         db.executemany(INSERT.format(table(topic)), rows)
 

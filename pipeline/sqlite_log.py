@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,7 +65,7 @@ class SqliteLog:
                 return Checkpoint(next_offset, self._unpack(data)), self.committed(part)
         return None, self.committed(part)
 
-    async def read(self, part: Part, offset: int) -> AsyncIterator[list[Record]]:
+    async def read(self, part: Part, offset: int) -> AsyncGenerator[list[Record]]:
         news = asyncio.Event()
         waiting = self._waiting.setdefault(part.topic, set())
         waiting.add(news)

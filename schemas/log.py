@@ -8,12 +8,20 @@ import msgspec
 
 
 class Origin(NamedTuple):
-    """Which input record caused an output, and which of its outputs it is: orders and deduplicates for ever."""
+    """Which input record caused an output, and which of its outputs it is: orders and deduplicates for ever.
+
+    generation: of the log; a log that was made anew counts its offsets from 0 again.
+    """
 
     stage: str
     partition: int
     offset: int
     ordinal: int
+    generation: int = 0
+
+    def __str__(self) -> str:
+        """As all who are not us see it, with the numbers that order it in front and behind."""
+        return f"{self.generation}/{self.stage}/{self.partition}/{self.offset}/{self.ordinal}"
 
 
 class Record(NamedTuple):

@@ -245,13 +245,17 @@ class Eviction(Judged, kw_only=True):
 
 
 class DeadLetter(Record, kw_only=True):
-    """A record that could not be understood: where it stood, why, and its bytes (base64 in JSON)."""
+    """A record that could not be understood: where it stood, why, and its bytes (base64 in JSON).
+
+    size: of the whole, where `data` is only the beginning of it; else 0.
+    """
 
     node: str = ""
     source: str
     kind: str = ""
     why: str
     data: bytes = b""
+    size: int = 0
 
 
 Observed = Inventory | KernelFault | SourceStatus | Operator | PolicyChange | Tick

@@ -9,12 +9,18 @@ DAY_S = 86_400
 
 
 class Topic(msgspec.Struct, frozen=True):
-    """name: without the prefix. key: what records are keyed by. retention_s: None = compacted, newest per key."""
+    """name: without the prefix. key: what records are keyed by. retention_s: None = compacted, newest per key.
+
+    spread: over as many partitions as the fleet needs, by key; else one partition holds all, in one order.
+    appended: a record's time is that of its append, which the log sets; else that of what caused it.
+    """
 
     name: str
     key: str
     retention_s: int | None
     about: str
+    spread: bool = False
+    appended: bool = False
 
     @property
     def compacted(self) -> bool:
@@ -34,11 +40,21 @@ FLEET_EVENTS = "fleet-events"
 DECISIONS = "decisions"
 EVICTIONS = "evictions"
 DEAD_LETTER = "dead-letter"
+CHECKPOINTS = "checkpoints"
+
+MESSAGE_BYTES_MAX = 1 << 20  # of one record; larger ones are refused by the log
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
-        Topic(OBSERVATIONS, "node", 7 * DAY_S, "all that a node says, in its own order; policy and ticks too"),
+        Topic(
+            OBSERVATIONS,
+            "node",
+            7 * DAY_S,
+            "all that a node says, in its own order; policy and ticks too",
+            spread=True,
+            appended=True,
+        ),
         Topic(XIDS, "node", 30 * DAY_S, "classified Xid, SXid and bus-loss events, raw line kept"),
         Topic(INVENTORY, "node", None, "node to GPUs: UUID, BDF, model, serial, driver, boot id"),
         Topic(RATES, "gpu", 7 * DAY_S, "windowed error rates, on change of class and at a slow heartbeat"),
@@ -49,3 +65,6 @@ TOPICS: dict[str, Topic] = {
         Topic(DEAD_LETTER, "source", 30 * DAY_S, "each record that could not be understood: bytes, where, why"),
     )
 }
+
+# Where Kafka keeps the stages' states. No record of ours: only the log itself reads it.
+STATES = Topic(CHECKPOINTS, "stage/partition", None, "states of the stages, in pieces", spread=True)

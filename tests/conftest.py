@@ -1,9 +1,52 @@
-"""Hypothesis profiles: `ci` tries the same examples every time, the default one tries new ones."""
+"""Hypothesis profiles: `ci` tries the same examples every time, the default one tries new ones. And a broker."""
 
+import asyncio
 import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+from pipeline.kafka import topics
+from pipeline.kafka.settings import Kafka
+from scripts.kafka_broker import Broker
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session")
+def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a real Kafka is: GPU_VITALS_TEST_BOOTSTRAP, else one that is started here and ends with the tests."""
+    if given := os.environ.get("GPU_VITALS_TEST_BOOTSTRAP"):
+        yield given
+        return
+    broker = Broker(tmp_path_factory.mktemp("kafka") / "broker")
+    broker.start()
+    yield broker.bootstrap
+    broker.stop()
+
+
+@pytest.fixture
+def unmade(bootstrap: str) -> Kafka:
+    """Settings with a prefix of the test's own; no topic exists yet."""
+    return Kafka(bootstrap=bootstrap, prefix=f"t{uuid.uuid4().hex[:8]}.", partitions=2, session_timeout_s=2.0)
+
+
+@pytest.fixture
+def kafka(unmade: Kafka) -> Kafka:
+    """The same with all topics, empty."""
+    asyncio.run(topics.create(unmade))
+    return unmade
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker of the test's own, to kill and to start again."""
+    broker = Broker(tmp_path / "broker")
+    broker.start()
+    yield broker
+    broker.kill()

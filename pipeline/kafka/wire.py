@@ -1,0 +1,59 @@
+"""Our records as Kafka messages, and back.
+
+The key is the record's key, the value its value (none: the key is removed), the timestamp its append time. Two
+headers: `kind`, and for derived records `origin`: generation/stage/partition/offset/ordinal of what caused it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka.partitioner import murmur2
+
+from schemas.log import Origin, Record
+
+KIND = "kind"
+ORIGIN = "origin"
+TOMBSTONE = "tombstone"
+
+Headers = list[tuple[str, bytes]]
+
+_KINDS = {kind.encode(): kind for kind in ("telemetry", "kernel", "tick", "inventory", "source", "policy")}
+
+
+def headers(kind: str, origin: Origin | None = None) -> Headers:
+    found = [(KIND, kind.encode())]
+    if origin:
+        stage, partition, offset, ordinal, generation = origin
+        found.append((ORIGIN, f"{generation}/{stage}/{partition}/{offset}/{ordinal}".encode()))
+    return found
+
+
+def record(message: Any) -> Record:
+    """The record in an aiokafka message. One without our headers has the kind "", and no origin."""
+    kind, origin = "", None
+    for name, value in message.headers:
+        if name == KIND:
+            kind = _KINDS.get(value) or _text(value)
+        elif name == ORIGIN:
+            origin = parse_origin(value)
+    key = message.key
+    return Record(message.offset, message.timestamp, _text(key) if key else "", kind, message.value or b"", origin)
+
+
+def parse_origin(header: bytes) -> Origin | None:
+    """None where it is none of ours."""
+    try:
+        generation, stage, partition, offset, ordinal = header.decode().split("/")
+        return Origin(stage, int(partition), int(offset), int(ordinal), int(generation))
+    except ValueError:
+        return None
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Where a key belongs, as every Kafka client's default has it."""
+    return (int(murmur2(key.encode())) & 0x7FFFFFFF) % partitions
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")

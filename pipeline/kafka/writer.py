@@ -1,0 +1,138 @@
+"""The only one who may write for a part: a transactional producer whose id is the part's.
+
+Opening it fences whoever had the part before: nothing that the other still sends can be committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import OffsetAndMetadata
+
+from pipeline.kafka import checkpoints, wire
+from pipeline.kafka.checkpoints import SLOTS, Place
+from pipeline.kafka.settings import Kafka
+from pipeline.log import Fenced, Unavailable
+from schemas.log import Checkpoint, Origin, Output, Part
+from schemas.topics import MESSAGE_BYTES_MAX
+
+OPEN_S = 15.0
+COMMIT_S = 15.0
+CLOSE_S = 2.0
+BATCH_BYTES = 256 << 10
+TRANSACTION_S = 10.0  # after a death in a transaction, committed readers wait so long, or for the successor
+
+
+class Writer:
+    """Open from `open` to `close`. place: of the newest state, where there is one."""
+
+    def __init__(self, kafka: Kafka, part: Part) -> None:
+        self._kafka = kafka
+        self._part = part
+        self._group = kafka.group(part.stage)
+        self._input = TopicPartition(kafka.topic(part.topic), part.partition)
+        self._producer: AIOKafkaProducer | None = None
+        self.committed = 0
+        self.place: Place | None = None
+
+    async def open(self) -> None:
+        """Fence all others, and end what they left open. Raises Unavailable."""
+        producer = AIOKafkaProducer(
+            **self._kafka.client(),
+            transactional_id=f"{self._group}.{self._part.partition}",
+            transaction_timeout_ms=int(1000 * TRANSACTION_S),
+            compression_type="zstd",
+            max_request_size=MESSAGE_BYTES_MAX,
+            max_batch_size=BATCH_BYTES,
+        )
+        self._producer = producer
+        async with self._in_our_words():
+            async with asyncio.timeout(OPEN_S):
+                await producer.start()
+
+    async def commit(self, outputs: Sequence[Output], next_offset: int, checkpoint: Checkpoint | None) -> None:
+        """All of it, or nothing: see `pipeline.log.Log.commit`."""
+        if next_offset < self.committed:
+            raise Fenced(f"{self._part.stage}/{self._part.partition}: {next_offset} comes after {self.committed}")
+        place = self.place
+        async with self._in_our_words():
+            async with asyncio.timeout(COMMIT_S):
+                producer = self._opened()
+                await producer.begin_transaction()
+                if checkpoint:
+                    place = await self._save(producer, checkpoint)
+                await self._send(producer, outputs)
+                position = OffsetAndMetadata(next_offset, place.encode() if place else "")
+                await producer.send_offsets_to_transaction({self._input: position}, self._group)
+                await producer.commit_transaction()
+        self.committed, self.place = next_offset, place
+
+    async def close(self) -> None:
+        """Let go; harmless twice. What is not committed is not."""
+        producer, self._producer = self._producer, None
+        if producer:
+            with suppress(KafkaError, OSError, TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await producer.stop()
+
+    async def _send(self, producer: AIOKafkaProducer, outputs: Sequence[Output]) -> None:
+        """In whole batches: a fleet that comes up says two things of each GPU in a second."""
+        stage, _, partition = self._part
+        generation = self._kafka.generation
+        batches: dict[str, BatchBuilder] = {}
+        for output in outputs:
+            message: dict[str, Any] = {
+                "timestamp": output.ts,
+                "key": output.key.encode(),
+                "value": output.value or None,
+                "headers": wire.headers(
+                    output.kind, Origin(stage, partition, output.offset, output.ordinal, generation)
+                ),
+            }
+            batch = batches.get(output.topic) or producer.create_batch()
+            if batch.append(**message) is None:
+                await self._send_batch(producer, output.topic, batch)
+                batch = producer.create_batch()
+                batch.append(**message)
+            batches[output.topic] = batch
+        for topic, batch in batches.items():
+            await self._send_batch(producer, topic, batch)
+
+    async def _send_batch(self, producer: AIOKafkaProducer, topic: str, batch: BatchBuilder) -> None:
+        await producer.send_batch(batch, self._kafka.topic(topic), partition=0)  # derived topics have only this one
+
+    async def _save(self, producer: AIOKafkaProducer, checkpoint: Checkpoint) -> Place:
+        slot = (self.place.slot + 1) % SLOTS if self.place else 0
+        topic, partition = checkpoints.topic_partition(self._kafka, self._part)
+        sent = [
+            await producer.send(topic, piece.value, piece.key, partition, headers=[piece.header])
+            for piece in checkpoints.pieces(self._kafka, self._part, checkpoint, slot)
+        ]
+        first = (await asyncio.gather(*sent))[0]
+        return Place(first.offset, len(sent), checkpoint.next_offset, slot)
+
+    def _opened(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise Unavailable(f"{self._part.stage}/{self._part.partition} is closed: restore it first")
+        return self._producer
+
+    @asynccontextmanager
+    async def _in_our_words(self) -> AsyncIterator[None]:
+        """What goes wrong leaves the transaction in doubt: the producer is given up, `restore` opens another."""
+        try:
+            yield
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            await self.close()
+            raise Fenced(f"{self._part.stage}/{self._part.partition}: {error}") from error
+        except (KafkaError, OSError) as error:
+            await self.close()
+            raise Unavailable(f"kafka: {str(error) or 'no answer'}") from error
+        except asyncio.CancelledError:
+            await self.close()
+            raise
