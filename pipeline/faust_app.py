@@ -6,7 +6,7 @@
     async def watch(decisions):
         async for decision in decisions:              # a `schemas.records.Decision`; None: the GPU is gone
             if decision and decision.weight == 0.0:
-                print(decision.node, decision.uuid, decision.cause)
+                print(f"{decision.node} {decision.uuid} {decision.cause}", flush=True)
 
     $ gpu-vitals worker --agents my_agents            or: faust -A my_agents worker --without-web
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError
 from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as driver
 from mode import Service
@@ -26,6 +28,8 @@ from pipeline.worker import Worker
 from pipeline.worker_metrics import WorkerMetrics
 from sinks.families import CONTENT_TYPE
 from sinks.http import HttpServer, Pages
+
+AGAIN_S = 0.5
 
 
 class DataPlane(Service):
@@ -45,6 +49,7 @@ class DataPlane(Service):
         self._server: HttpServer | None = None
 
     async def on_start(self) -> None:
+        await self._reachable()
         self._stop = asyncio.Event()
         metrics = WorkerMetrics()
         worker = metrics.worker = Worker(self._kafka, self._instance, self._stages, metrics.watch)
@@ -66,6 +71,23 @@ class DataPlane(Service):
             await asyncio.gather(self._run, return_exceptions=True)
         if self._server:
             self._server.close()
+
+    async def _reachable(self) -> None:
+        """Faust does not start without a broker; what comes later is waited out by those who need it."""
+        waits = False
+        while True:
+            client = AIOKafkaClient(**self._kafka.client())
+            try:
+                await client.bootstrap()
+            except KafkaConnectionError as error:
+                if not waits:
+                    self.log.warning("waits for Kafka: %s", error)
+                waits = True
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return
+            finally:
+                await client.close()
 
     async def _watched(self, run: asyncio.Task[None]) -> None:
         """What ends the worker ends the process: whoever started it starts it again."""

@@ -19,6 +19,7 @@ from schemas import topics
 from schemas.log import Part
 
 POSITION_S = 5.0  # 134 positions a second would cost the broker more than the fleet itself
+BACKOFF_S = (0.2, 2.0)
 STOP_S = 5.0
 WATCH_S = 5.0
 FENCED_S = 3.0  # within that time, who was fenced by right hears that the group has moved on
@@ -111,31 +112,22 @@ class Worker:
         return found
 
     async def _follow(self, stage: Stage) -> None:
-        failures: asyncio.Queue[BaseException] = asyncio.Queue()
-        failure = asyncio.create_task(failures.get())
-        assignments = self.members[stage.name].assignments()
+        """A task that fails for good takes the others with it: the process ends, whoever started it begins anew."""
         try:
-            while True:
-                assigned = asyncio.ensure_future(anext(assignments))
-                await asyncio.wait([assigned, failure], return_when=asyncio.FIRST_COMPLETED)
-                if failure.done():
-                    assigned.cancel()
-                    await asyncio.gather(assigned, return_exceptions=True)
-                    raise failure.result()
-                await self._assigned(stage, assigned.result(), failures)
-        finally:
-            failure.cancel()
-            await assignments.aclose()
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await self._assigned(stage, await self.members[stage.name].assigned(), group)
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
-    async def _assigned(self, stage: Stage, partitions: frozenset[int], failures: asyncio.Queue[BaseException]) -> None:
+    async def _assigned(self, stage: Stage, partitions: frozenset[int], group: asyncio.TaskGroup) -> None:
         ours = {stage.part(partition) for partition in partitions}
         logger.info("stage %s: partitions %s", stage.name, ", ".join(map(str, sorted(partitions))) or "none")
         await self._end([each for part, each in self.running.items() if part.stage == stage.name and part not in ours])
         for part in sorted(ours - self.running.keys()):
             running = self.running[part] = Running(part)
             self._observe(running)
-            running.task = asyncio.create_task(self._run(stage, running), name=f"{part.stage}/{part.partition}")
-            running.task.add_done_callback(partial(_report, failures))
+            running.task = group.create_task(self._run(stage, running), name=f"{part.stage}/{part.partition}")
 
     async def _run(self, stage: Stage, running: Running) -> None:
         part = running.part
@@ -148,6 +140,7 @@ class Worker:
                     ticks=self._ticks if part.topic == topics.OBSERVATIONS else None,
                     stats=running.stats,
                     position_s=POSITION_S,
+                    backoff_s=BACKOFF_S,
                 )
             except Fenced:
                 self.counts[stage.name].fenced += 1
@@ -179,11 +172,6 @@ class Worker:
             for part, end in ends.items():
                 if each := self.running.get(part):
                     each.lag = max(end - each.stats.next_offset, 0)
-
-
-def _report(failures: asyncio.Queue[BaseException], task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        failures.put_nowait(error)
 
 
 async def _cancelled(*tasks: asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[bool]) -> None:

@@ -1,4 +1,4 @@
-"""`gpu-vitals policy`: the effective values of a policy, and what is wrong with a file."""
+"""`gpu-vitals policy`: the effective values of a policy, what is wrong with a file, and which one is in force."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.kafka_options import kafka_options
+
 if TYPE_CHECKING:
     from pipeline.policies import Row
+    from pipeline.settings import Settings
     from processors.policy import Policy
 
 WIDTH = 110
@@ -20,7 +23,7 @@ LIMITS = ("warning", "critical", "evict")  # one that is not set is never reache
 
 @click.group(name="policy")
 def command() -> None:
-    """Show a policy's effective values; check a file."""
+    """Show a policy's effective values; check a file; put one in force on Kafka."""
 
 
 @command.command()
@@ -42,6 +45,26 @@ def check(file: str) -> None:
     loaded, rows = effective(file)
     differing = sum(differs(row) for row in rows)
     click.echo(f"{file}: sound: {loaded.id}, {len(rows)} values, {differing} differ from the specification")
+
+
+@command.command()
+@click.argument("policy", metavar="NAME|FILE")
+@kafka_options
+def apply(policy: str, settings: Settings) -> None:
+    """Put a policy in force on Kafka: from this moment on the running fleet is judged by it.
+
+    Every partition of the observations gets a copy; decisions name the policy that made them. Try it first:
+    `gpu-vitals policy check FILE`, then `gpu-vitals replay --from 24h --policy FILE`.
+    """
+    import asyncio
+
+    from pipeline.kafka.words import apply_policy
+    from pipeline.policy_errors import load
+    from processors.policy import to_change
+
+    loaded = load(policy)
+    partitions = asyncio.run(apply_policy(settings.kafka, to_change(loaded, 0)))
+    click.echo(f"{loaded.id} is in force from now on, on {partitions} partitions")
 
 
 def effective(name_or_path: str) -> tuple[Policy, list[Row]]:

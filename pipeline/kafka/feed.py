@@ -117,16 +117,15 @@ class Feed:
     async def _assign(self) -> None:
         """Read what the lanes want, each from where it is."""
         consumer = await self._started()
-        places = list(self._lanes)
-        if not places:
+        begins = await consumer.beginning_offsets(list(self._lanes)) if self._lanes else {}
+        lanes = {place: lane for place, lane in self._lanes.items() if place in begins}
+        if len(lanes) < len(self._lanes):
+            self._changed.set()  # some came while we asked
+        if not lanes:
             consumer.unsubscribe()
             return
-        begins = await consumer.beginning_offsets(places)
-        consumer.assign(places)
-        for place, lane in self._lanes.items():
-            if place not in begins:
-                self._changed.set()  # came while we asked
-                continue
+        consumer.assign(list(lanes))
+        for place, lane in lanes.items():
             if 0 < lane.next_offset < begins[place]:
                 lost = begins[place] - lane.next_offset
                 logger.error("%s/%d: %d records are not kept any more", place.topic, place.partition, lost)

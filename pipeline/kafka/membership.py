@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import Collection
 from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -21,7 +21,7 @@ from pipeline.topology import Stage
 POLL_MS = 500
 AGAIN_S = 1.0
 LEAVE_S = 3.0
-HEARTBEATS = 8  # in a session: a change reaches all members within one of them
+HEARTBEAT_S = 0.5  # within that time all members hear that somebody has come or gone
 
 logger = logging.getLogger(__name__)
 
@@ -37,24 +37,24 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._instance = instance
         self._assignments: asyncio.Queue[frozenset[int]] = asyncio.Queue()
         self._consumer: AIOKafkaConsumer | None = None
+        self._heart: asyncio.Task[None] | None = None
         self.settled = asyncio.Event()  # the group is not making up its mind
         self.rebalances = 0
         self.outage = ""
 
-    async def assignments(self) -> AsyncGenerator[frozenset[int]]:
-        """What is ours from now on, each time that it changes. Ends never; an outage is told once and waited out."""
-        heart = asyncio.create_task(self._belong(), name=f"group {self._stage.name}")
-        try:
-            while True:
-                yield await self._assignments.get()
-        finally:
-            heart.cancel()
-            await asyncio.gather(heart, return_exceptions=True)
+    async def assigned(self) -> frozenset[int]:
+        """What is ours from now on, each time that it changes; an outage is told once and waited out."""
+        if self._heart is None:
+            self._heart = asyncio.create_task(self._belong(), name=f"group {self._stage.name}")
+        return await self._assignments.get()
 
     async def leave(self) -> None:
         """Others get our partitions at once. A member with a lasting name would keep them until its session ends."""
+        if self._heart:
+            self._heart.cancel()
+            await asyncio.gather(self._heart, return_exceptions=True)
         consumer, self._consumer = self._consumer, None
-        if consumer:
+        if consumer and consumer._coordinator:
             consumer._coordinator._group_instance_id = None  # it leaves only without; there is no public way
             await _stop(consumer)
 
@@ -93,7 +93,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             enable_auto_commit=False,
             auto_offset_reset="latest",
             session_timeout_ms=session_ms,
-            heartbeat_interval_ms=session_ms // HEARTBEATS,
+            heartbeat_interval_ms=min(int(1000 * HEARTBEAT_S), session_ms // 3),
             rebalance_timeout_ms=session_ms,
             max_poll_interval_ms=10 * session_ms,
             partition_assignment_strategy=[StickyPartitionAssignor],

@@ -59,7 +59,6 @@ class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             "bootstrap_servers": self.bootstrap,
             "client_id": CLIENT_ID,
             "security_protocol": protocol,
-            "retry_backoff_ms": 5,
         }
         if encrypted:
             options["ssl_context"] = self._certificates()

@@ -23,9 +23,10 @@ from schemas.log import Checkpoint, Origin, Output, Part
 from schemas.topics import MESSAGE_BYTES_MAX
 
 OPEN_S = 15.0
-COMMIT_S = 15.0
+COMMIT_S = 10.0
 CLOSE_S = 2.0
 BATCH_BYTES = 256 << 10
+ONLY = 0  # the partition of a derived topic
 TRANSACTION_S = 10.0  # after a death in a transaction, committed readers wait so long, or for the successor
 
 
@@ -47,6 +48,7 @@ class Writer:
             **self._kafka.client(),
             transactional_id=f"{self._group}.{self._part.partition}",
             transaction_timeout_ms=int(1000 * TRANSACTION_S),
+            retry_backoff_ms=5,  # a commit asks again while the one before is being finished: that takes some ms
             compression_type="zstd",
             max_request_size=MESSAGE_BYTES_MAX,
             max_batch_size=BATCH_BYTES,
@@ -67,9 +69,11 @@ class Writer:
                 await producer.begin_transaction()
                 if checkpoint:
                     place = await self._save(producer, checkpoint)
-                await self._send(producer, outputs)
+                batches = self._batches(producer, outputs)
+                sent = [await producer.send_batch(batch, topic, partition=ONLY) for topic, batch in batches]
                 position = OffsetAndMetadata(next_offset, place.encode() if place else "")
                 await producer.send_offsets_to_transaction({self._input: position}, self._group)
+                await asyncio.gather(*sent)
                 await producer.commit_transaction()
         self.committed, self.place = next_offset, place
 
@@ -81,31 +85,27 @@ class Writer:
                 async with asyncio.timeout(CLOSE_S):
                     await producer.stop()
 
-    async def _send(self, producer: AIOKafkaProducer, outputs: Sequence[Output]) -> None:
-        """In whole batches: a fleet that comes up says two things of each GPU in a second."""
+    def _batches(self, producer: AIOKafkaProducer, outputs: Sequence[Output]) -> list[tuple[str, BatchBuilder]]:
+        """`outputs` by topic, in order: a fleet that comes up says two things of each GPU in a second."""
         stage, _, partition = self._part
-        generation = self._kafka.generation
-        batches: dict[str, BatchBuilder] = {}
+        full: list[tuple[str, BatchBuilder]] = []
+        open_: dict[str, BatchBuilder] = {}
         for output in outputs:
+            origin = Origin(stage, partition, output.offset, output.ordinal, self._kafka.generation)
             message: dict[str, Any] = {
                 "timestamp": output.ts,
                 "key": output.key.encode(),
                 "value": output.value or None,
-                "headers": wire.headers(
-                    output.kind, Origin(stage, partition, output.offset, output.ordinal, generation)
-                ),
+                "headers": wire.headers(output.kind, origin),
             }
-            batch = batches.get(output.topic) or producer.create_batch()
+            topic = self._kafka.topic(output.topic)
+            batch = open_.get(topic) or producer.create_batch()
             if batch.append(**message) is None:
-                await self._send_batch(producer, output.topic, batch)
+                full.append((topic, batch))
                 batch = producer.create_batch()
                 batch.append(**message)
-            batches[output.topic] = batch
-        for topic, batch in batches.items():
-            await self._send_batch(producer, topic, batch)
-
-    async def _send_batch(self, producer: AIOKafkaProducer, topic: str, batch: BatchBuilder) -> None:
-        await producer.send_batch(batch, self._kafka.topic(topic), partition=0)  # derived topics have only this one
+            open_[topic] = batch
+        return [*full, *open_.items()]
 
     async def _save(self, producer: AIOKafkaProducer, checkpoint: Checkpoint) -> Place:
         slot = (self.place.slot + 1) % SLOTS if self.place else 0
