@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,6 +21,8 @@ from processors.case import Announce, Case, Event, Failed, RemoveNode
 from processors.cluster_output import ClusterOutput
 from processors.cluster_policy import Policy
 from processors.fleet import Fleet, Member
+from processors.fleet_events import fleet_event
+from processors.versions import complaint
 from schemas.log import Checkpoint, Output, Record
 from schemas.records import ConditionChange, Gone, Operator, PolicyChange, Reason, Tick
 from schemas.states import Action, Condition
@@ -28,23 +30,26 @@ from schemas.states import Action, Condition
 VERSION = 1
 POLICIES_REMEMBERED = 64  # copies of one change come from every partition, some late
 
-_KINDS: dict[str, msgspec.json.Decoder[Any]] = {
-    "condition": msgspec.json.Decoder(ConditionChange),
-    "gone": msgspec.json.Decoder(Gone),
-    "operator": msgspec.json.Decoder(Operator),
-    "policy": msgspec.json.Decoder(PolicyChange),
-    "tick": msgspec.json.Decoder(Tick),
-}
+
+class Place(NamedTuple):
+    """Where a derived record comes from, within one partition of one stage; later ones are greater."""
+
+    generation: int
+    offset: int
+    ordinal: int
 
 
 class Saved(msgspec.Struct):
-    """A checkpoint's content. policies: (event time, id) of the changes that were taken, oldest first."""
+    """A checkpoint's content. policies: (event time, id) of the changes that were taken, oldest first. newest: of
+    each stage and partition that has spoken, where its newest record comes from.
+    """
 
     clock_ms: int
     policy: Policy
     policy_id: str
     policies: list[tuple[int, str]]
     members: list[Member]
+    newest: list[tuple[str, int, Place]] = []
 
 
 class ClusterTask:
@@ -55,11 +60,12 @@ class ClusterTask:
         self.policy = Policy()
         self.policy_id = policies.from_document("default", {}).id
         self.fleet = Fleet()
-        self.out = ClusterOutput()
+        self.out = ClusterOutput(partition)
         self._policies: list[tuple[int, str]] = []
         self._clock_ms = 0  # the stream clock: running maximum of the append times
         self._deadlines: list[tuple[int, str]] = []  # a heap; what its case no longer bears out is void
         self._next_offset = 0
+        self._newest: dict[tuple[str, int], Place] = {}
         self._touched: dict[str, None] = {}  # members whose decision may change, in order
         self._handle: dict[type[Any], Callable[[Any], None]] = {
             ConditionChange: self._judged,
@@ -77,9 +83,10 @@ class ClusterTask:
             self.out.begin(record)
             self._pass_time(record.ts)
             try:
-                event = _read(record)
+                self._check_fresh(record)
+                event = fleet_event(record)
             except (ValueError, OverflowError, RecursionError) as error:
-                self.out.dead_letter(str(error))
+                self.out.dead_letter(complaint(record, error))
             else:
                 self._handle[type(event)](event)
                 self._settle()
@@ -89,13 +96,15 @@ class ClusterTask:
 
     def checkpoint(self) -> Checkpoint:
         members = [self.fleet.members[key] for key in sorted(self.fleet.members)]
-        saved = Saved(self._clock_ms, self.policy, self.policy_id, self._policies, members)
+        newest = [(stage, partition, place) for (stage, partition), place in sorted(self._newest.items())]
+        saved = Saved(self._clock_ms, self.policy, self.policy_id, self._policies, members, newest)
         return checkpoints.pack(VERSION, self._next_offset, saved)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         saved = msgspec.convert(checkpoints.unpack(VERSION, checkpoint), Saved)
         self.policy, self.policy_id, self._policies = saved.policy, saved.policy_id, saved.policies
         self._clock_ms = saved.clock_ms
+        self._newest = {(stage, partition): place for stage, partition, place in saved.newest}
         self._next_offset = checkpoint.next_offset
         self.fleet = Fleet(saved.members)
         self._deadlines = []
@@ -114,6 +123,19 @@ class ClusterTask:
                 self._deliver(member, case.Deadline(key, at_ms))
                 self._settle()
         self.out.now_ms = self._clock_ms
+
+    def _check_fresh(self, record: Record) -> None:
+        """A derived record that comes again, however the log has come by it, would turn the fleet back in time.
+
+        Raises ValueError.
+        """
+        if record.origin:
+            stage, partition, offset, ordinal, generation = record.origin
+            place, newest = Place(generation, offset, ordinal), self._newest.get((stage, partition))
+            if newest and place <= newest:
+                come_to = f"{stage}/{partition} has come to {newest.offset}.{newest.ordinal}"
+                raise ValueError(f"said before: {come_to}, and says {offset}.{ordinal} again")
+            self._newest[stage, partition] = place
 
     def _judged(self, change: ConditionChange) -> None:
         member, first, former = self.fleet.arrive(change)
@@ -262,22 +284,6 @@ class ClusterTask:
         if self.policy.stops(member.change):  # held back, or overruled until it is judged again
             return self.policy.weight_zero_at if member.weight is None else member.weight
         return self.policy.weight(member.change.held)
-
-
-def _read(record: Record) -> Any:
-    """The event in `record`. Raises ValueError, RecursionError; OverflowError: no checkpoint can hold it."""
-    decoder = _KINDS.get(record.kind)
-    if decoder is None:
-        raise ValueError(f"records of kind {record.kind!r} are not understood")
-    event = decoder.decode(record.value)
-    if isinstance(event, ConditionChange):
-        if not event.uuid and not event.bdf:
-            raise ValueError("a judgement that names no GPU: neither uuid nor bdf")
-        if not (0.0 <= event.score <= 1.0 and 0.0 <= event.held <= 1.0):
-            raise ValueError(f"score {event.score} or held score {event.held} is not between 0 and 1")
-    if not isinstance(event, Tick):
-        msgspec.msgpack.encode(event)
-    return event
 
 
 def _failed(member: Member, now_ms: int) -> Failed:

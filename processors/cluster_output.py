@@ -7,15 +7,17 @@ from typing import Any
 from processors.case import drastic, harsher
 from processors.fleet import Member, Shown
 from schemas import topics
+from schemas.dead_letters import letter
 from schemas.log import Output, Record
-from schemas.records import DeadLetter, Decision, Eviction, encode
+from schemas.records import Decision, Eviction, encode
 from schemas.states import Action, Condition
 
 
 class ClusterOutput:
     """record: the input record that causes what is said now. now_ms: the moment it is said about."""
 
-    def __init__(self) -> None:
+    def __init__(self, partition: int) -> None:
+        self._partition = partition
         self.record = Record(-1, 0, "", "", b"")
         self.now_ms = 0
         self._said: list[Output] = []
@@ -65,10 +67,8 @@ class ClusterOutput:
             self._say(topics.EVICTIONS, member.key, "tombstone", b"", urgent=True)
 
     def dead_letter(self, why: str) -> None:
-        record = self.record
-        source = f"{topics.FLEET_EVENTS}/{record.offset}"
-        letter = DeadLetter(ts=record.ts, source=source, kind=record.kind, why=why, data=record.value)
-        self._say(topics.DEAD_LETTER, source, "dead-letter", encode(letter))
+        source = f"{topics.FLEET_EVENTS}/{self._partition}/{self.record.offset}"
+        self._say(topics.DEAD_LETTER, source, "dead-letter", encode(letter(source, self.record, why)))
 
     def _identity(self, member: Member) -> dict[str, Any]:
         change = member.change

@@ -13,10 +13,13 @@ Array = npt.NDArray[Any]
 
 
 class Counters:
-    """The newest and the last known value of every counter, level and flag, a row per field, a column per GPU."""
+    """The newest and the last known value of every counter, level and flag, a row per field, a column per GPU.
+
+    fields: id -> its row.
+    """
 
     def __init__(self, fields: list[int], capacity: int) -> None:
-        self.fields = fields
+        self.fields = {field: row for row, field in enumerate(fields)}
         self.volatile = np.array([FIELDS[field].kind is Kind.COUNTER for field in fields], bool)
         self.level = np.full((len(fields), capacity), np.nan)  # NaN: blank, or never seen
         self.base = np.full((len(fields), capacity), np.nan)  # NaN: never seen
@@ -38,41 +41,52 @@ class Counters:
         self.level[:, rows] = np.nan
         self.base[:, rows] = np.nan
 
-    def update(self, field_row: int, rows: Array, values: Array) -> Array:
-        """Take over `values`; returns the increases: NaN where blank, 0 at first sight, restarts from zero.
+    def update(self, field_rows: Array, rows: Array, values: Array) -> tuple[Array, Array | None]:
+        """Take over `values` [field, tick, GPU]; returns (increases, where they only grew, None: everywhere).
 
-        What no count can be (negative, infinite) is blank.
+        Increases are NaN where blank, 0 at first sight, and count restarts from zero. What no count can be
+        (negative, infinite) is blank, in `values` too. grew: [GPU].
         """
-        base = self.base[field_row]
-        before = base[rows]
-        increase: Array = values - before
-        if (increase >= 0).all() and before.min() >= 0 and values.max() < np.inf:  # as most always
-            self.level[field_row][rows] = values
-            base[rows] = values
-            return increase
-        possible = (values >= 0) & (values < np.inf)
-        if not possible.all():
-            values = np.where(possible, values, np.nan)
-            increase = values - before
-        if (increase < 0).any():
-            increase = np.where(increase < 0, values, increase)
-        fresh = np.isnan(before)
-        if fresh.any():
-            increase[fresh & ~np.isnan(values)] = 0.0
-        self.level[field_row][rows] = values
-        blank = np.isnan(values)
-        base[rows] = np.where(blank, before, values) if blank.any() else values
-        return increase
+        place = field_rows[:, None], rows
+        base = self.base[place]
+        increases = np.empty_like(values)
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            np.subtract(values[:, 0], base, out=increases[:, 0])
+            np.subtract(values[:, 1:], values[:, :-1], out=increases[:, 1:])
+        newest = values[:, -1]
+        if increases.min() >= 0 and base.min() >= 0 and newest.max() < np.inf:  # as most always
+            self.level[place] = newest
+            self.base[place] = newest
+            return increases, None
+        grew = np.asarray((increases >= 0).all(axis=(0, 1)) & ((base >= 0) & (newest < np.inf)).all(axis=0))
+        odd = np.flatnonzero(~grew)
+        known = newest.copy()
+        known[:, odd] = base[:, odd]
+        for tick in range(values.shape[1]):
+            values[:, tick, odd], increases[:, tick, odd], known[:, odd] = _step(values[:, tick, odd], known[:, odd])
+        self.level[place] = values[:, -1]
+        self.base[place] = known
+        return increases, grew
 
     def save(self, count: int) -> dict[str, Any]:
         return {
             str(field): [self.level[at, :count].tobytes(), self.base[at, :count].tobytes()]
-            for at, field in enumerate(self.fields)
+            for field, at in self.fields.items()
         }
 
     def load(self, count: int, saved: dict[str, Any]) -> None:
-        for at, field in enumerate(self.fields):
+        for field, at in self.fields.items():
             if str(field) in saved:
                 level, base = saved[str(field)]
                 self.level[at, :count] = np.frombuffer(level)
                 self.base[at, :count] = np.frombuffer(base)
+
+
+def _step(values: Array, base: Array) -> tuple[Array, Array, Array]:
+    """From the last known values to the next: (these, where they can be counts; the increases; the last known)."""
+    values = np.where((values >= 0) & (values < np.inf), values, np.nan)
+    increases = values - base
+    increases = np.where(increases < 0, values, increases)
+    blank = np.isnan(values)
+    increases[np.isnan(base) & ~blank] = 0.0
+    return values, increases, np.where(blank, base, values)

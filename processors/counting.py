@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from processors.signal import Fleet, Out, Signal, Wave
-from processors.state import Column, View
+from processors.signal import Fleet, Growth, Out, Signal, Trial, Wave
+from processors.state import BlockView, Column, View
 from processors.windows import RateWindow
 
 Array = npt.NDArray[Any]
@@ -34,6 +34,13 @@ class CounterRate(Signal):
             self._judge(np.where(blank, np.nan, sums), policy, out)
         else:
             self._judge(self.window.add(state, wave.ts, increase), policy, out)
+
+    def on_growth(self, growth: Growth, state: View, policy: Any, trial: Trial) -> None:
+        increases = growth.increase(self.fields[0]).reshape(growth.moved.shape)
+        foreseen = self.window.foresee(state, growth.ts.reshape(increases.shape), increases, growth.moved)
+        trial.judge(policy.limits.classes(foreseen.bounds.reshape(-1)))  # classes rise with the sums
+        trial.steady &= foreseen.simple
+        self.window.take(state, foreseen, trial.steady)
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
         if not (fleet.new_policy or getattr(state, self.window.name).any()):
@@ -64,6 +71,11 @@ class LatestLevel(Signal):
     def on_change(self, wave: Wave, state: View, policy: Any, out: Out) -> None:
         state.value = self.measure(wave, state, policy)
         self.judge(state.value, policy, out)
+
+    def on_growth(self, growth: Growth, state: View, policy: Any, trial: Trial) -> None:
+        values = self.measure(growth, BlockView(state, len(growth.moved)), policy)
+        self.judge(values, policy, trial)
+        state.value = np.where(trial.steady, values.reshape(growth.moved.shape)[-1], state.value)
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
         if fleet.new_policy:

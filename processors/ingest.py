@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from itertools import chain
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from schemas.log import Record
 from schemas.records import Gpu
 
 Array = npt.NDArray[Any]
 
-AHEAD_MS = 5_000  # how far a node's clock may run ahead of the log's append time
+AHEAD_MS = 5_000  # how far a node's clock, or the time of an event, may run ahead of the log's append time
 STEP_MS = 1_000  # the gap assumed where a node's clock stepped back
 
 
 Whole = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # times in ms, numbers of records
 
 
-class Frame(msgspec.Struct, gc=False):
-    """A telemetry frame (`schemas.frames.TelemetryFrame`) with identity and layout left as bytes to compare."""
+class Frame(msgspec.Struct, gc=False, kw_only=True):
+    """A telemetry frame (`schemas.frames.TelemetryFrame`) with identity and layout left as bytes to compare.
 
+    In the order in which the fields are written: so they are read fastest.
+    """
+
+    v: int = 1
+    cluster: str = "default"
     node: str
+    epoch: Whole = 0
     seq: Whole
     gpus: msgspec.Raw
     ticks: list[Whole]
@@ -31,8 +39,6 @@ class Frame(msgspec.Struct, gc=False):
     counters: msgspec.Raw
     gauge_values: bytes
     counter_values: bytes
-    cluster: str = "default"
-    epoch: Whole = 0
     change_at: bytes = b""
     change_values: bytes = b""
 
@@ -45,24 +51,83 @@ _ids = msgspec.msgpack.Decoder(list[int]).decode
 class Layout:
     """Which fields a frame carries and where: shared by all frames with the same two lists.
 
-    gauges: id -> (position among the gauges taken over). changing: id -> the same among the others.
+    gauges: those that are read, id -> position in the frame. counters: ids of the others that are read.
+    level_rows: their rows in `processors.counters`.
     """
 
     def __init__(self, gauges: list[int], counters: list[int], wanted: dict[int, int]) -> None:
         self.gauge_count, self.counter_count = len(gauges), len(counters)
-        self.gauge_at = [at for at, field in enumerate(gauges) if field in wanted]
-        self.gauges = {gauges[at]: position for position, at in enumerate(self.gauge_at)}
+        self.gauges = {field: at for at, field in enumerate(gauges) if field in wanted}
         self.counter_at = np.array([at for at, field in enumerate(counters) if field in wanted], "i8")
         self.counters = [counters[at] for at in self.counter_at]
         self.level_rows = np.array([wanted[field] for field in self.counters], "i8")
-        self.dense: list[int] = []  # numbers of the signals that a frame of this layout samples
         # Position among all counters of the frame -> position among those taken over; -1 = nobody reads it.
         self.counter_position = np.full(len(counters), -1, "i8")
         self.counter_position[self.counter_at] = np.arange(len(self.counters))
 
 
-NO_LAYOUT = Layout([], [], {})
-NO_SIZES = (-1, -1, -1)
+class Shape:
+    """Frames of one shape go through the signals together: of one layout, as many ticks, and as many GPUs (width)."""
+
+    __slots__ = ("layout", "ticks", "width")
+
+    def __init__(self, layout: Layout, ticks: int, width: int) -> None:
+        self.layout = layout
+        self.ticks = ticks
+        self.width = width
+
+
+class Seat:
+    """Where the frames of a node belong, for as long as they name the same GPUs and fields.
+
+    sizes: bytes of gauges, bytes of counters, ticks: what is known to be right, and gives `shape`.
+    told: the counters of its newest frame, as bytes, where those are how the counters of `rows` still stand.
+    """
+
+    __slots__ = ("layout", "raw_rows", "rows", "shape", "sizes", "told")
+
+    def __init__(self, layout: Layout, rows: Array) -> None:
+        self.layout = layout
+        self.rows = rows
+        self.raw_rows = rows.tobytes()
+        self.sizes = (-1, -1, -1)
+        self.shape = Shape(layout, 0, len(rows))
+        self.told: bytes | None = None
+
+
+class Frames(NamedTuple):
+    """Frames that were accepted, N of them, as columns: their parts, their records, and where they belong.
+
+    ticks: [N, T]. shift_ms: what to subtract from them. clock_ms, credit_ms: the stream clock and the credited time
+    when they came.
+    """
+
+    ticks: Array
+    gauge_values: list[bytes]
+    counter_values: list[bytes]
+    change_at: list[bytes]
+    change_values: list[bytes]
+    records: list[Record]
+    seats: list[Seat]
+    shift_ms: Array
+    clock_ms: Array
+    credit_ms: Array
+
+    @classmethod
+    def of(cls, shape: Shape, parts: list[Any]) -> Frames:
+        """From the parts of each frame, one frame after the other."""
+        ticks, *others, shift_ms, clock_ms, credit_ms = (
+            parts[at :: len(cls._fields)] for at in range(len(cls._fields))
+        )
+        count = len(ticks)
+        times = np.fromiter(chain.from_iterable(ticks), "i8", count * shape.ticks).reshape(count, shape.ticks)
+        numbers = (np.fromiter(column, "i8", count) for column in (shift_ms, clock_ms, credit_ms))
+        return cls._make((times, *others, *numbers))
+
+    def without(self, some: Container[int]) -> Frames:
+        """All but those of these numbers."""
+        kept = [number for number in range(len(self.records)) if number not in some]
+        return Frames._make(_chosen(column, kept) for column in self)
 
 
 class NodeState:
@@ -78,13 +143,11 @@ class NodeState:
         "gauges_raw",
         "gpus_raw",
         "last_ms",
-        "layout",
         "name",
         "round",
-        "rows",
+        "seat",
         "seq",
         "shift_ms",
-        "sizes",
     )
 
     def __init__(self, name: str) -> None:
@@ -98,9 +161,7 @@ class NodeState:
         self.boot = ""
         self.driver_load = ""
         self.gpus_raw = self.gauges_raw = self.counters_raw = msgspec.Raw()  # of its newest frame
-        self.rows: Array = np.empty(0, "i8")
-        self.layout = NO_LAYOUT
-        self.sizes = NO_SIZES  # bytes of gauges, bytes of counters, ticks: known to be right
+        self.seat = Seat(Layout([], [], {}), np.empty(0, "i8"))
         self.round = 0  # how many records of the current batch wait for their turn
 
     def anchor(self, epoch: int) -> None:
@@ -255,6 +316,10 @@ class Roster:
                 self._by_uuid[node, uuid] = row
             if bdf:
                 self._by_bdf[node, bdf] = row
+
+
+def _chosen(column: Any, numbers: list[int]) -> Any:
+    return column[numbers] if isinstance(column, np.ndarray) else [column[number] for number in numbers]
 
 
 def check_numbers(observed: Any) -> None:

@@ -8,18 +8,31 @@ import numpy as np
 import numpy.typing as npt
 
 from processors.board import Board, fault_bits
+from processors.state import Index
 from schemas.states import Action
 
 Array = npt.NDArray[Any]
 
 
+class Levels(dict[int, Array]):
+    """The levels of some rows by signal, looked up when they are asked for."""
+
+    def __init__(self, board: Board, rows: Index) -> None:
+        self.board = board
+        self.rows = rows
+
+    def __missing__(self, at: int) -> Array:
+        self[at] = self.board.level[at][self.rows]
+        return self[at]
+
+
 class Tick:
     """Some GPUs at one moment: what all signals say about them ends in one verdict each.
 
-    rows: [N] distinct rows. ts: [N] ms. before: [signals, N] levels, kept up to date here.
+    rows: [N] distinct rows. ts: [N] ms. before: levels by signal, [N] each, kept up to date here.
     """
 
-    def __init__(self, board: Board, rows: Array, ts: Array, before: Array) -> None:
+    def __init__(self, board: Board, rows: Array, ts: Array, before: Levels) -> None:
         self.board = board
         self.rows = rows
         self.ts = ts
@@ -62,26 +75,26 @@ class Judgement:
     ) -> None:
         tick, at = self._tick, self._at
         where = self._where if where is None else where if self._where is None else self._where[where]
-        before = tick.before[at] if where is None else tick.before[at, where]
+        levels = tick.before[at]
+        before = levels if where is None else levels[where]
         different = classes != before
         fault = fault_bits(action, hard, corruption)
-        if fault:  # the same class for a graver reason is news as well
-            rows = tick.rows if where is None else tick.rows[where]
-            different = different | ((classes > 0) & (tick.board.findings["fault"][at, rows] != fault))
+        rows = tick.before.rows if where is None else tick.rows[where]
+        if fault and np.count_nonzero(classes > 0):  # the same class for a graver reason is news as well
+            different = different | ((classes > 0) & (tick.board.findings["fault"][at][rows] != fault))
         if tick.board.required[at]:  # its first word counts, "cannot tell" too
-            rows = tick.rows if where is None else tick.rows[where]
-            asked = tick.board.findings["since"][at, rows] > 0
+            asked = tick.board.findings["since"][at][rows] > 0
             different = different | ~asked
         if anew:
             different = np.ones(before.shape, bool)
-        differs = np.flatnonzero(different)
-        if not differs.size:
+        if not np.count_nonzero(different):
             return
+        differs = np.flatnonzero(different)
         quantity, value = next(iter(evidence.items()), ("", np.nan))
         classes = np.broadcast_to(np.asarray(classes, "i1"), before.shape)
         positions = differs if where is None else where[differs]
         new, old = classes[differs], before[differs]
-        tick.before[at, positions] = new
+        levels[positions] = new
         board = tick.board
         values = np.broadcast_to(np.asarray(value, "f8"), before.shape)[differs]
         rows = tick.rows[positions]
@@ -97,29 +110,33 @@ class Judgement:
             tick.visible.append(positions[visible])
 
 
-class Probe:
-    """An `Out` for several ticks at once that only tells whether anything would be news.
+class Trial:
+    """An `Out` for several ticks at once, one after the other: tells of which GPUs nothing would be news.
 
-    levels: [N] findings so far. size: N x ticks.
+    levels: [N] findings so far. size: ticks x N.
     """
 
     def __init__(self, levels: Array, ticks: int) -> None:
-        self._levels = levels
-        self.size = levels.size * ticks
-        self.at_rest = True
+        self.levels = levels
+        self.size = ticks * levels.size
+        self.steady = np.ones(levels.size, bool)
 
     def judge(
         self,
         classes: Array | int,
         *,
         where: Array | None = None,
-        anew: bool = False,
         action: Action | None = None,
         hard: bool = False,
         corruption: bool = False,
+        anew: bool = False,
         **evidence: Array | float,
     ) -> None:
-        perhaps_graver = bool(fault_bits(action, hard, corruption)) and bool((self._levels > 0).any())
-        told = np.broadcast_to(np.asarray(classes), self.size).reshape(-1, self._levels.size)
-        news = where is not None or anew or perhaps_graver or bool((told != self._levels).any())
-        self.at_rest = self.at_rest and not news
+        if where is not None or anew:
+            self.steady[:] = False
+            return
+        same = np.reshape(classes, (-1, self.levels.size if np.ndim(classes) else 1)) == self.levels
+        if np.count_nonzero(same) < same.size:
+            self.steady &= same.all(axis=0)
+        if fault_bits(action, hard, corruption):  # perhaps a graver reason for the same class
+            self.steady &= self.levels <= 0

@@ -12,21 +12,21 @@ import numpy.typing as npt
 from processors import policy as policies
 from processors.board import Board
 from processors.counters import Counters
-from processors.ingest import Layout, Roster
-from processors.judgement import Judgement, Probe, Tick
+from processors.ingest import Frames, Roster, Shape
+from processors.judgement import Judgement, Levels, Tick
 from processors.kernel_faults import FaultLog
 from processors.node_output import Cause, NodeOutput
 from processors.policy import Policy
 from processors.presence import Presence
+from processors.rounds import Rounds
 from processors.signal import Event, Signal
 from processors.state import Table, View
-from processors.waves import BlockWave, Increases, Placed, Round, RoundWave
+from processors.waves import Round
 from schemas import records
 from schemas.fields import FIELDS, Kind
 
 Array = npt.NDArray[Any]
 
-ALL = slice(None)
 GRID_MS = 5_000  # timers fire on this grid of the stream clock, between records
 
 
@@ -42,14 +42,13 @@ class Judges:
         changing = sorted(field for field in fields if FIELDS[field].kind is not Kind.GAUGE)
         # Field -> its row among the counters, -1 for gauges: what frames are searched for.
         self.wanted = {field: changing.index(field) if field in changing else -1 for field in sorted(fields)}
-        self._gauges = [{f for f in signal.fields if self.wanted[f] < 0} for signal in signals]
-        self._changing = [{f for f in signal.fields if self.wanted[f] >= 0} for signal in signals]
         self.counters = Counters(changing, self.capacity)
         self.board = Board(signals, self.capacity)
         self.presence = Presence(self.capacity)
         self.tables = [Table(signal.columns, self.capacity) for signal in signals]
-        self.sampled = np.zeros((len(signals), self.capacity), "i8")  # newest sample of each signal, node ms
+        self.rounds = Rounds(signals, self.tables, self.board, self.counters)
         self.out = NodeOutput(roster, self.board)
+        self._timed = [at for at, signal in enumerate(signals) if type(signal).on_timer is not Signal.on_timer]
         self.policy = policies.from_document("default", {})
         self.apply(self.policy)
 
@@ -89,11 +88,9 @@ class Judges:
                 self.capacity *= 2
             self.counters.grow(self.capacity)
             self.board.grow(self.capacity)
+            self.rounds.grow(self.capacity)
             for table in (*self.tables, self.presence.table):
                 table.grow(self.capacity)
-            sampled = np.zeros((len(self.signals), self.capacity), "i8")
-            sampled[:, : self.sampled.shape[1]] = self.sampled
-            self.sampled = sampled
 
     def _reset(self, row: int, credit_ms: int) -> None:
         """Another GPU stands there: nothing of what is known of the one before holds."""
@@ -102,7 +99,7 @@ class Judges:
         self.board.reset(rows)
         for table in (*self.tables, self.presence.table):
             table.reset(rows)
-        self.sampled[:, rows] = 0
+        self.rounds.sampled[:, rows] = 0
         self.presence.table.columns["created"][rows] = credit_ms
         self.faults.forget(row)
 
@@ -122,73 +119,31 @@ class Judges:
 
     # --- what signals are asked ----------------------------------------------------------------------------------
 
-    def frames(self, layout: Layout, frames: list[Placed]) -> None:
+    def frames(self, shape: Shape, frames: Frames) -> None:
         """One frame each of many nodes."""
-        round_ = Round(layout, frames, self.counters)
-        rows = round_.rows
+        round_ = Round(shape, frames, self.counters)
         self.presence.saw(round_)
-        changes = dict(round_.changes())
-        dense = [
-            at
-            for at, gauges in enumerate(self._gauges)
-            if self.board.enabled[at] and not gauges.isdisjoint(layout.gauges)
-        ]
-        levels = self.board.level.take(rows, axis=1)
-        active = [at for at in dense if not self._at_rest(at, round_, levels[at])]
-        gathered = {at: self.tables[at].gather(rows) for at in active}
-        sampled = {at: self.sampled[at, rows] for at in active}
-        for number in range(round_.ticks):
-            tick = Tick(self.board, rows, round_.ts[number], levels)
-            increases = Increases(round_, changes.get(number))
-            for at in active:
-                state = View(gathered[at], ALL, self.tables[at].vectors, rows)
-                wave = RoundWave(round_, number, ALL, increases, sampled[at])
-                self.signals[at].on_samples(wave, state, self._own[at], Judgement(tick, at))
-            for at, fields in enumerate(self._changing if increases.by_field else ()):
-                moved = [increases.by_field[field][0] for field in fields if field in increases.by_field]
-                if moved and self.board.enabled[at]:
-                    where = moved[0] if len(moved) == 1 else np.unique(np.concatenate(moved))
-                    if at in gathered:
-                        state = View(gathered[at], where, self.tables[at].vectors, rows[where])
-                    else:
-                        state = self.tables[at].view(rows[where])
-                    wave = RoundWave(round_, number, where, increases, self.sampled[at, rows])
-                    self.signals[at].on_change(wave, state, self._own[at], Judgement(tick, at, where))
-            if tick.visible or tick.rates:
-                self._round_verdicts(tick, round_, number)
-        for at in active:
-            self.tables[at].scatter(rows, gathered[at])
-        for at in dense:
-            self.sampled[at, rows] = round_.ts[-1]
-
-    def _at_rest(self, at: int, round_: Round, levels: Array) -> bool:
-        """Whether a signal that keeps nothing finds nothing new in the whole round: asked once, not once a tick."""
-        signal = self.signals[at]
-        if signal.columns or signal.required or self._changing[at]:
-            return False
-        probe = Probe(levels, round_.ticks)
-        nothing = View({}, ALL, {}, ALL)
-        signal.on_samples(BlockWave(round_, self.sampled[at, round_.rows]), nothing, self._own[at], probe)
-        return probe.at_rest
+        for number, tick in self.rounds.judge(round_, self._own):
+            self._round_verdicts(tick, round_, number)
 
     def _round_verdicts(self, tick: Tick, round_: Round, number: int) -> None:
         def cause(position: int) -> Cause:
             frame, gpu = divmod(position, round_.width)
-            record = round_.frames[frame].record
+            record = round_.frames.records[frame]
             return Cause(record.offset, record.ts, number, gpu)
 
-        clock = np.array([placed.clock_ms for placed in round_.frames])
-        self._verdicts(tick, cause, lambda positions: clock[positions // round_.width])
+        self._verdicts(tick, cause, lambda positions: round_.frames.clock_ms[positions // round_.width])
 
     def timer(self, cause: Cause, now_ms: int, credit_ms: int, *, new_policy: bool = False) -> None:
         """All GPUs, at a point of the timer grid or when the policy changed."""
         count = len(self.roster)
-        tick = Tick(self.board, np.arange(count), np.full(count, now_ms), self.board.level[:, :count].copy())
+        levels = Levels(self.board, slice(0, count))
+        tick = Tick(self.board, np.arange(count), np.full(count, now_ms), levels)
         fleet = self.presence.fleet(now_ms, credit_ms, count, new_policy=new_policy)
-        for at, signal in enumerate(self.signals):
+        for at in self._timed:
             if self.board.enabled[at]:
                 state = self.tables[at].view(slice(0, count))
-                signal.on_timer(fleet, state, self._own[at], Judgement(tick, at))
+                self.signals[at].on_timer(fleet, state, self._own[at], Judgement(tick, at))
         tick.due.append(self.board.improving(count))
         if new_policy:
             tick.visible.append(self.board.touched(count))
@@ -235,7 +190,7 @@ class Judges:
         always: bool = False,
     ) -> None:
         rows = np.array([row])
-        tick = Tick(self.board, rows, np.array([ts]), self.board.level.take(rows, axis=1))
+        tick = Tick(self.board, rows, np.array([ts]), Levels(self.board, rows))
         for at in np.flatnonzero(self.board.enabled):
             ask(int(at), self.tables[at].view(rows), Judgement(tick, int(at)))
         if always:
@@ -257,7 +212,7 @@ class Judges:
             for position, value in zip(positions.tolist(), values.tolist(), strict=True):
                 if retired[tick.rows[position]]:
                     continue
-                row, level = int(tick.rows[position]), int(tick.before[at, position])
+                row, level = int(tick.rows[position]), int(tick.before[at][position])
                 self.out.rate(cause(position), row, int(tick.ts[position]), at, level, quantity, value)
         positions = tick.changed()
         positions = positions[retired[tick.rows[positions]] == 0]
@@ -291,7 +246,7 @@ class Judges:
             "board": self.board.save(count),
             "presence": self.presence.table.save(count),
             "signals": {
-                signal.name: [self.sampled[at, :count].tobytes(), self.tables[at].save(count)]
+                signal.name: [self.rounds.sampled[at, :count].tobytes(), self.tables[at].save(count)]
                 for at, signal in enumerate(self.signals)
             },
         }
@@ -306,7 +261,7 @@ class Judges:
         for at, signal in enumerate(self.signals):
             if signal.name in saved["signals"]:
                 sampled, table = saved["signals"][signal.name]
-                self.sampled[at, :count] = np.frombuffer(sampled, "i8")
+                self.rounds.sampled[at, :count] = np.frombuffer(sampled, "i8")
                 self.tables[at].load(count, table)
         self.apply(policies.from_change(msgspec.json.decode(saved["policy"], type=records.PolicyChange)))
 

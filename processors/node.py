@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from processors import checkpoints
 from processors import policy as policies
 from processors.ingest import (
-    NO_SIZES,
+    AHEAD_MS,
     Frame,
+    Frames,
     Layout,
     NodeState,
     Roster,
-    check_distinct,
-    check_numbers,
+    Seat,
+    Shape,
     check_sizes,
     decode_frame,
     gpu_list,
@@ -27,16 +28,18 @@ from processors.ingest import (
 from processors.judges import GRID_MS, Judges
 from processors.kernel_faults import FaultLog
 from processors.node_output import Cause
+from processors.observed import check_key, named, observed
 from processors.signal import Event, Signal, discover
-from processors.waves import TICKS_FALL, Placed, unsound
-from schemas import recording, records
+from processors.versions import NOT_UNDERSTOOD, VERSION, check_version, complaint
+from processors.waves import TICKS_FALL, unsound
+from schemas import records
 from schemas.log import Checkpoint, Output, Record
+from schemas.partitions import partition_of
 from schemas.xid import lookup, of_switch
 
 Array = npt.NDArray[Any]
 
 CREDIT_MS = 2_000  # the most that one gap of the stream clock counts towards silence
-AHEAD_MS = 5_000  # how far an event's time may lie ahead of its append time
 STATE_VERSION = 1
 FELL_OFF_THE_BUS = 79
 
@@ -48,30 +51,43 @@ class _Then(NamedTuple):
     """How things stood when a record came, which gets its turn later.
 
     clock_ms: the stream clock. shift_ms: what to subtract from the node's times. rows: of the GPUs it names.
+    seat: of the node's frames before it.
     """
 
     clock_ms: int
     shift_ms: int
     rows: Array
+    seat: Seat
 
 
 class _Turn:
-    """The k-th record of every node in a batch: frames by layout, ticks and GPUs, and everything else."""
+    """The k-th record of every node in a batch: frames by shape, and everything else.
+
+    Of each frame the parts that make up `Frames`, one after the other in one list: objects of their own would keep
+    the garbage collector busy.
+    """
 
     def __init__(self) -> None:
-        self.frames: dict[tuple[Layout, int, int], list[Placed]] = {}
+        self.frames: defaultdict[Shape, list[Any]] = defaultdict(list)
         self.others: list[Callable[[], None]] = []
 
 
 class NodeTask:
-    """One partition of the node stage (`processors.task.Task`)."""
+    """One partition of the node stage (`processors.task.Task`).
 
-    def __init__(self, partition: int = 0, signals: tuple[Signal, ...] | None = None) -> None:
+    partitions: how many there are, to refuse nodes of another one; None: whoever comes belongs here.
+    """
+
+    def __init__(
+        self, partition: int = 0, signals: tuple[Signal, ...] | None = None, partitions: int | None = None
+    ) -> None:
         self.partition = partition
+        self.partitions = partitions
         self.roster = Roster()
         self.faults = FaultLog()
         self.judges = Judges(discover() if signals is None else signals, self.roster, self.faults)
         self.out = self.judges.out
+        self.out.partition = partition
         self.clock_ms = 0
         self.credit_ms = 0
         self.next_timer_ms = 0
@@ -80,22 +96,25 @@ class NodeTask:
         self._turns: list[_Turn] = []
         self._waiting: list[NodeState] = []
         self._layouts: dict[tuple[bytes, bytes], Layout] = {}
+        self._shapes: dict[tuple[Layout, int, int], Shape] = {}
 
     # --- the task --------------------------------------------------------------------------------------------
 
     def step(self, batch: Sequence[Record]) -> list[Output]:
         for record in batch:
-            if record.ts > self.clock_ms:
-                if record.ts >= self.next_timer_ms:
+            ts = record.ts
+            if ts > self.clock_ms:
+                if ts >= self.next_timer_ms:
                     self._timer(record)
-                gap = record.ts - self.clock_ms if self.clock_ms else 0
+                gap = ts - self.clock_ms if self.clock_ms else 0
                 self.credit_ms += gap if gap < CREDIT_MS else CREDIT_MS
-                self.clock_ms = record.ts
+                self.clock_ms = ts
             if record.kind == "telemetry":
                 self._telemetry(record)
             else:
                 self._other(record)
-            self.next_offset = record.offset + 1
+        if batch:
+            self.next_offset = batch[-1].offset + 1
         self._flush()
         return self.out.take()
 
@@ -143,51 +162,80 @@ class NodeTask:
     # --- intake ----------------------------------------------------------------------------------------------
 
     def _telemetry(self, record: Record) -> None:
-        """The only code that runs once per frame: kept short."""
+        """The only code that runs once per frame: kept short, and without calls where nothing is new."""
         try:
             frame = decode_frame(record.value)
-            node = self.roster.node(frame.node)
-            if frame.gauges != node.gauges_raw or frame.counters != node.counters_raw:
-                self._layout(node, frame)
-            gpus = None if frame.gpus == node.gpus_raw else gpu_list(frame.gpus)
-            if gpus is not None:
-                self.roster.check(node.name, gpus)
-            sizes = len(frame.gauge_values), len(frame.counter_values), len(frame.ticks)
-            if sizes != node.sizes or gpus is not None or frame.change_at:
-                check_sizes(frame, node.layout, len(node.rows) if gpus is None else len(gpus))
-                node.sizes = sizes
-            if frame.ticks[0] > frame.ticks[-1]:
+            if frame.v != VERSION or frame.node != record.key:
+                check_version(frame.v)
+                check_key(record, frame.node)
+            node = self.roster.nodes.get(frame.node) or self._node(frame.node)
+            seat, ticks = node.seat, frame.ticks
+            gauge_values, counter_values, change_at = frame.gauge_values, frame.counter_values, frame.change_at
+            news = None
+            if frame.gpus != node.gpus_raw or frame.gauges != node.gauges_raw or frame.counters != node.counters_raw:
+                news = self._news(node, frame)
+            sizes = len(gauge_values), len(counter_values), len(ticks)
+            if news or sizes != seat.sizes or change_at:
+                layout, gpus = news or (seat.layout, None)
+                check_sizes(frame, layout, len(seat.rows) if gpus is None else len(gpus))
+            first, last = ticks[0], ticks[-1]
+            if first > last:
                 raise ValueError(TICKS_FALL)
-        except _NOT_UNDERSTOOD as error:
-            self._dead_letter(record, str(error))
+        except NOT_UNDERSTOOD as error:
+            self._dead_letter(record, complaint(record, error))
             return
         if frame.seq == node.seq + 1 and frame.epoch == node.epoch:
             node.seq = frame.seq
         elif not self._fresh(node, frame.epoch, frame.seq, faults=False):
             return
-        if gpus is not None:
-            node.rows = self._rows(node, gpus, record)
-            node.gpus_raw = frame.gpus
+        if news:
+            seat = self._take_seat(node, frame, news, record)
+        if sizes != seat.sizes:
+            seat.sizes, seat.shape = sizes, self._shape(seat, len(ticks))
         if frame.cluster != node.cluster:
             self._join(node, frame.cluster)
-        if node.place(frame.ticks[0], frame.ticks[-1], record.ts):
+        shift_ms = node.shift_ms
+        if first - shift_ms > node.last_ms and last - shift_ms <= record.ts + AHEAD_MS:
+            node.last_ms = last - shift_ms
+        elif node.place(first, last, record.ts):
             self.counts["clock_corrections"] += 1
-        placed = Placed(frame, record, node.rows, node.shift_ms, self.clock_ms, self.credit_ms)
-        groups = self._turn(node).frames
-        group = node.layout, sizes[2], len(node.rows)
-        if group in groups:
-            groups[group].append(placed)
-        else:
-            groups[group] = [placed]
+        number = node.round
+        if number == 0:
+            self._waiting.append(node)
+        if number == len(self._turns):
+            self._turns.append(_Turn())
+        node.round = number + 1
+        parts = ticks, gauge_values, counter_values, change_at, frame.change_values
+        waiting = self._turns[number].frames[seat.shape]
+        waiting += *parts, record, seat, node.shift_ms, self.clock_ms, self.credit_ms
 
-    def _layout(self, node: NodeState, frame: Frame) -> None:
-        """Nodes of one kind share a layout, so that their frames go through the signals together."""
+    def _news(self, node: NodeState, frame: Frame) -> tuple[Layout, list[records.Gpu] | None]:
+        """The layout of a frame that names other fields or GPUs than the one before, and its GPUs if they differ.
+
+        Nodes of one kind share a layout, so that their frames go through the signals together.
+        """
         raw = bytes(frame.gauges), bytes(frame.counters)
         if raw not in self._layouts:
             self._layouts[raw] = read_layout(*raw, self.judges.wanted)
-        node.layout = self._layouts[raw]
-        node.gauges_raw, node.counters_raw = frame.gauges, frame.counters
-        node.sizes = NO_SIZES
+        gpus = None if frame.gpus == node.gpus_raw else gpu_list(frame.gpus)
+        if gpus is not None:
+            self.roster.check(node.name, gpus)
+        return self._layouts[raw], gpus
+
+    def _take_seat(
+        self, node: NodeState, frame: Frame, news: tuple[Layout, list[records.Gpu] | None], record: Record
+    ) -> Seat:
+        layout, gpus = news
+        rows = node.seat.rows if gpus is None else self._rows(node, gpus, record)
+        node.seat = Seat(layout, rows)
+        node.gpus_raw, node.gauges_raw, node.counters_raw = frame.gpus, frame.gauges, frame.counters
+        return node.seat
+
+    def _shape(self, seat: Seat, ticks: int) -> Shape:
+        key = seat.layout, ticks, len(seat.rows)
+        if key not in self._shapes:
+            self._shapes[key] = Shape(*key)
+        return self._shapes[key]
 
     def _fresh(self, node: NodeState, epoch: int, seq: int, *, faults: bool) -> bool:
         """Whether the node has not said this before; each agent (epoch) counts faults and telemetry apart."""
@@ -219,42 +267,47 @@ class NodeTask:
 
     def _other(self, record: Record) -> None:
         try:
-            known = _KINDS.get(record.kind)
-            if record.kind == recording.UNREADABLE:
-                raise ValueError(recording.complaint(record.value))
-            if known is None:
-                raise ValueError(f"records of kind {record.kind!r} are not understood")
-            observed = known.decode(record.value)
-            check_numbers(observed)
-            gpus = _named(observed)
-        except _NOT_UNDERSTOOD as error:
-            self._dead_letter(record, str(error))
+            observation = observed(record)
+            gpus = named(observation)
+            node = self._node(observation.node) if observation.node else None
+        except NOT_UNDERSTOOD as error:
+            self._dead_letter(record, complaint(record, error))
             return
-        if isinstance(observed, records.PolicyChange):
+        if isinstance(observation, records.PolicyChange):
             self._flush()
-            self._change_policy(record, observed)
-        elif isinstance(observed, records.Observation):
-            node = self.roster.node(observed.node)
-            numbered = observed.epoch or observed.seq
-            if not numbered or self._fresh(node, observed.epoch, observed.seq, faults=True):
-                self._later(node, record, observed, gpus)
-        elif isinstance(observed, records.Operator):
-            self._later(self.roster.node(observed.node), record, observed, gpus)
+            self._change_policy(record, observation)
+        elif node and isinstance(observation, records.Observation):
+            numbered = observation.epoch or observation.seq
+            if not numbered or self._fresh(node, observation.epoch, observation.seq, faults=True):
+                self._later(node, record, observation, gpus)
+        elif node and isinstance(observation, records.Operator):
+            self._later(node, record, observation, gpus)
 
-    def _later(self, node: NodeState, record: Record, observed: Any, gpus: Sequence[records.Gpu]) -> None:
-        if gpus and observed.cluster != node.cluster:
-            self._join(node, observed.cluster)
-        then = _Then(self.clock_ms, node.shift_ms, self._rows(node, gpus, record))
+    def _node(self, name: str) -> NodeState:
+        """What is known of a node. Raises ValueError: it is not one of this partition's."""
+        known = self.roster.nodes.get(name)
+        if known:
+            return known
+        if self.partitions and partition_of(name, self.partitions) != self.partition:
+            home = partition_of(name, self.partitions)
+            raise ValueError(f"node {name!r} belongs to partition {home} of {self.partitions}, not {self.partition}")
+        return self.roster.node(name)
+
+    def _later(self, node: NodeState, record: Record, observation: Any, gpus: Sequence[records.Gpu]) -> None:
+        if gpus and observation.cluster != node.cluster:
+            self._join(node, observation.cluster)
+        rows = self._rows(node, gpus, record)
+        then = _Then(self.clock_ms, node.shift_ms, rows, node.seat)
         handle: Callable[[Record, NodeState, Any, _Then], None]
-        if isinstance(observed, records.KernelFault):
+        if isinstance(observation, records.KernelFault):
             handle = self._kernel_fault
-        elif isinstance(observed, records.Inventory):
+        elif isinstance(observation, records.Inventory):
             handle = self._inventory
-        elif isinstance(observed, records.Operator):
+        elif isinstance(observation, records.Operator):
             handle = self._operator
         else:
             return  # how a source fares concerns readers of the observations, not this stage
-        self._turn(node).others.append(lambda: handle(record, node, observed, then))
+        self._turn(node).others.append(lambda: handle(record, node, observation, then))
 
     def _flush(self) -> None:
         """Give every waiting record its turn; no node's later record overtakes an earlier one."""
@@ -263,19 +316,21 @@ class NodeTask:
             node.round = 0
         self._waiting.clear()
         for turn in turns:
-            for (layout, _, _), frames in turn.frames.items():
-                self._frames(layout, frames)
+            for shape, waiting in turn.frames.items():
+                self._frames(shape, waiting)
             for handle in turn.others:
                 handle()
         self.out.settle()
 
-    def _frames(self, layout: Layout, frames: list[Placed]) -> None:
-        wrong = unsound(layout, frames)
-        for number, why in wrong.items():
-            self._dead_letter(frames[number].record, why)
-        sound = [placed for number, placed in enumerate(frames) if number not in wrong] if wrong else frames
-        if sound:
-            self.judges.frames(layout, sound)
+    def _frames(self, shape: Shape, waiting: list[Any]) -> None:
+        frames = Frames.of(shape, waiting)
+        wrong = unsound(shape, frames)
+        if wrong:
+            for number, why in wrong.items():
+                self._dead_letter(frames.records[number], why)
+            frames = frames.without(wrong)
+        if frames.records:
+            self.judges.frames(shape, frames)
 
     def _rows(self, node: NodeState, gpus: Sequence[records.Gpu], record: Record) -> Array:
         """The rows of GPUs that a record names, looked up in the order of the records whatever their turn."""
@@ -298,6 +353,7 @@ class NodeTask:
         restarted = (inventory.boot, inventory.driver_load) != (node.boot, node.driver_load)
         if restarted and (node.boot or node.driver_load):
             self.judges.counters.restart(then.rows)
+            then.seat.told = None
         node.boot, node.driver_load = inventory.boot, inventory.driver_load
         self.judges.presence.listed(then.rows)
         self.out.inventory(record, inventory)
@@ -344,26 +400,4 @@ class NodeTask:
         self.out.dead_letter(record, why, data)
 
 
-def _named(observed: Any) -> list[records.Gpu]:
-    """The GPUs that the record gives rows to. Raises ValueError if it lists one twice, or one without a name."""
-    if isinstance(observed, records.Inventory):
-        gpus = [records.Gpu(uuid=gpu.uuid, bdf=gpu.bdf) for gpu in observed.gpus]
-        check_distinct(gpus)
-        return gpus
-    of_gpu = isinstance(observed, records.KernelFault) and observed.fault in ("xid", "bus-loss")
-    return [records.Gpu(uuid=observed.uuid, bdf=observed.bdf)] if of_gpu and (observed.uuid or observed.bdf) else []
-
-
 _FAULTS = ("xid", "sxid", "bus-loss")
-_NOT_UNDERSTOOD = (ValueError, msgspec.MsgspecError, RecursionError)
-_KINDS = {
-    kind: msgspec.json.Decoder(type_)
-    for kind, type_ in (
-        ("inventory", records.Inventory),
-        ("kernel", records.KernelFault),
-        ("source", records.SourceStatus),
-        ("operator", records.Operator),
-        ("policy", records.PolicyChange),
-        ("tick", records.Tick),
-    )
-}

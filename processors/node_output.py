@@ -8,6 +8,7 @@ from processors.board import Board
 from processors.ingest import Roster
 from processors.policy import unit
 from schemas import records, topics
+from schemas.dead_letters import letter
 from schemas.log import Output, Record
 from schemas.records import encode, gpu_key
 from schemas.states import Action, Level
@@ -27,6 +28,7 @@ class NodeOutput:
     """Collects outputs in any order; `settle` sorts what was collected since the last time."""
 
     def __init__(self, roster: Roster, board: Board) -> None:
+        self.partition = 0
         self.roster = roster
         self.board = board
         self._collected: list[tuple[Cause, str, str, str, bytes, bool]] = []
@@ -50,16 +52,9 @@ class NodeOutput:
         self._collected.append((cause, topic, key, kind, encode(record), urgent))
 
     def dead_letter(self, record: Record, why: str, data: bytes | None = None) -> None:
-        source = f"{topics.OBSERVATIONS}/{record.offset}"
-        letter = records.DeadLetter(
-            ts=record.ts,
-            node=record.key,
-            source=source,
-            kind=record.kind,
-            why=why,
-            data=record.value if data is None else data,
-        )
-        self._add(Cause(record.offset, record.ts), topics.DEAD_LETTER, source, "dead-letter", letter)
+        source = f"{topics.OBSERVATIONS}/{self.partition}/{record.offset}"
+        told = letter(source, record, why, data, node=record.key)
+        self._add(Cause(record.offset, record.ts), topics.DEAD_LETTER, source, "dead-letter", told)
 
     def inventory(self, record: Record, inventory: records.Inventory) -> None:
         cause = Cause(record.offset, record.ts)

@@ -5,6 +5,7 @@ The table is the node stage's own; the signal that judges by it is `processors.s
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,11 @@ class FleetView:
     def node_ts(self) -> Array:
         return np.asarray(self._columns["node_ts"])
 
-    @property
+    @cached_property
     def silent_s(self) -> Array:
-        return self._since("seen")
+        since = self._since("seen")
+        since.flags.writeable = False  # several signals read it
+        return since
 
     @property
     def expected(self) -> Array:
@@ -50,12 +53,17 @@ class FleetView:
     @property
     def uninformed_s(self) -> Array:
         since = self._since("informed")
-        since[(self._columns["informed"] < 0) & (self._columns["seen"] >= 0)] = np.nan
+        never = self._columns["informed"] < 0
+        if np.count_nonzero(never):
+            since[never & (self._columns["seen"] >= 0)] = np.nan
         return since
 
     def _since(self, name: str) -> Array:
         """A GPU that is only listed, and never spoke, is silent since it was listed."""
-        last = np.where(self._columns[name] < 0, self._columns["created"], self._columns[name])
+        last = self._columns[name]
+        never = last < 0
+        if np.count_nonzero(never):
+            last = np.where(never, self._columns["created"], last)
         since: Array = (self._credit_ms - last) / 1000.0
         return since
 
@@ -68,14 +76,14 @@ class Presence:
 
     def saw(self, round_: Round) -> None:
         """Note a round of frames."""
-        credit = np.repeat(np.array([placed.credit_ms for placed in round_.frames]), round_.width)
-        columns, rows = self.table.columns, round_.rows
+        credit = round_.frames.credit_ms.repeat(round_.width)
+        columns, rows, informed = self.table.columns, round_.rows, round_.informed
         columns["seen"][rows] = credit
-        columns["node_ts"][rows] = round_.ts[-1]
-        if round_.informed.all():
+        columns["node_ts"][rows] = round_.ended
+        if informed is None:
             columns["informed"][rows] = credit
         else:
-            columns["informed"][rows[round_.informed]] = credit[round_.informed]
+            columns["informed"][rows[informed]] = credit[informed]
 
     def listed(self, rows: Array) -> None:
         """Note an inventory."""

@@ -24,7 +24,10 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
 class Wave(Protocol):
-    """Some GPUs, each at most once, at one tick each; all arrays are aligned with one another and with `state`."""
+    """Some GPUs, each at most once, at one tick each; all arrays are aligned with one another and with `state`.
+
+    Arrays may be shared with other signals: they are not to be written to.
+    """
 
     @property
     def ts(self) -> Array:
@@ -42,6 +45,15 @@ class Wave(Protocol):
 
     def increase(self, field: int) -> Array:
         """By how much a counter grew since its last value, restarts accounted for; NaN where blank, 0 at first."""
+        ...
+
+
+class Growth(Wave, Protocol):
+    """A wave of all ticks of a frame, one after the other, [ticks x GPUs]; `state` is aligned with the GPUs."""
+
+    @property
+    def moved(self) -> Array:
+        """[tick, GPU] whether a counter in the signal's `fields` moved."""
         ...
 
 
@@ -114,6 +126,18 @@ class Out(Protocol):
         ...
 
 
+class Trial(Out, Protocol):
+    """An `Out` for findings at several ticks, one after the other, that takes none down."""
+
+    @property
+    def steady(self) -> Array:
+        """[GPU] whether all findings are what was found before; a signal may rule GPUs out, with `&=`."""
+        ...
+
+    @steady.setter
+    def steady(self, steady: Array) -> None: ...
+
+
 class Signal(ABC):
     """One kind of evidence. Override the hooks it needs; thresholds live in `Policy`, memory in `columns`.
 
@@ -131,10 +155,22 @@ class Signal(ABC):
         """Thresholds with their defaults; names end in their unit."""
 
     def on_samples(self, wave: Wave, state: View, policy: Any, out: Out) -> None:
-        """One tick of GPUs for which a gauge in `fields` was sampled."""
+        """GPUs for which a gauge in `fields` was sampled, at one tick.
+
+        Where nothing would come of it, neither a new class nor another state, this may be told by asking about
+        several ticks of a GPU in one wave, as if they were different GPUs: each is judged by itself alone.
+        """
 
     def on_change(self, wave: Wave, state: View, policy: Any, out: Out) -> None:
         """One tick of only those GPUs of which a counter, level or flag in `fields` changed, or came or went blank."""
+
+    def on_growth(self, growth: Growth, state: View, policy: Any, trial: Trial) -> None:
+        """For speed alone: those GPUs of which counters in `fields` moved within a frame, and none fell or was blank.
+
+        Judge all ticks in `trial`. Then bring `state` up to date with the whole frame where `trial.steady`, and
+        nowhere else: the framework leaves these GPUs out of `on_change`, and hands it the others tick by tick. Both
+        ways must come to the same. Not called on a subclass that overrides `on_change` alone.
+        """
 
     def on_event(self, event: Event, state: View, policy: Any, out: Out) -> None:
         """A kernel fault of one GPU (arrays of length 1)."""

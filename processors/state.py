@@ -76,6 +76,36 @@ class View:
         self._columns[name][self._index] = values
 
 
+class BlockView(View):
+    """The same columns at several ticks of the same GPUs, one after the other, as they stand before the first.
+
+    What is written goes nowhere; `written` tells for which GPUs it would have changed anything.
+    """
+
+    __slots__ = ("_changed", "_ticks")
+
+    def __init__(self, view: View, ticks: int) -> None:
+        super().__init__(view._columns, view._index, view._vectors, view._rows)
+        object.__setattr__(self, "_ticks", ticks)
+        object.__setattr__(self, "_changed", [])
+
+    def __getattr__(self, name: str) -> Any:
+        values = super().__getattr__(name)
+        return values if isinstance(values, Cells) else np.concatenate((values,) * self._ticks)
+
+    def __setattr__(self, name: str, values: Any) -> None:
+        before = super().__getattr__(name)
+        bits = f"i{before.itemsize}"  # what is equal to the bit may as well not be written: NaN as NaN, -0 as -0
+        after = np.broadcast_to(values, before.size * self._ticks).astype(before.dtype).view(bits)
+        self._changed.append((after.reshape(self._ticks, -1) != before.view(bits)).any(axis=0))
+
+    def written(self, also: Array) -> Array:
+        """[GPU] where, or where `also`."""
+        for changed in self._changed:
+            also = also | changed
+        return also
+
+
 class Table:
     """The columns of one owner, a row per GPU, grown by doubling. Scalar columns lie together, one block a dtype."""
 

@@ -1,192 +1,162 @@
-"""From frames to waves: many nodes' frames of one layout become arrays, one tick of all their GPUs at a time."""
+"""From frames to waves: many nodes' frames of one shape become arrays, one tick of all their GPUs at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from processors.counters import Counters
-from processors.ingest import Frame, Layout
+from processors.ingest import Frames, Shape
+from processors.moves import find_moves, misplaced
 from processors.state import Index
-from schemas.log import Record
 
 Array = npt.NDArray[Any]
 
+ALL = slice(None)
 NO_VALUE = 2.0**31 - 2.0**10  # DCGM's blank 32-bit integers, as float32, and all that lies beyond
+NOTHING = np.empty((0, 0), bool)
 TICKS_FALL = "ticks must rise"
+CHANGES_FALL = "change_at must rise within the frame, behind its first tick"
 
 
-class Placed(msgspec.Struct, frozen=True, gc=False):
-    """A frame that was accepted, with its record, the rows of its GPUs, and what to subtract from its times.
-
-    clock_ms, credit_ms: the stream clock and the credited time when it came.
-    """
-
-    frame: Frame
-    record: Record
-    rows: Array
-    shift_ms: int
-    clock_ms: int
-    credit_ms: int
-
-
-def unsound(layout: Layout, frames: Sequence[Placed]) -> dict[int, str]:
+def unsound(shape: Shape, frames: Frames) -> dict[int, str]:
     """What is wrong with the order of ticks or changes, by position in `frames` (sizes are checked before)."""
     wrong: dict[int, str] = {}
-    times = np.array([placed.frame.ticks for placed in frames], "i8")
-    for number in np.flatnonzero((np.diff(times, axis=1) <= 0).any(axis=1)).tolist():
-        wrong[number] = TICKS_FALL
-    changing = [number for number, placed in enumerate(frames) if placed.frame.change_at]
-    if changing:
-        row = layout.counter_count * len(frames[0].rows)
-        at = np.frombuffer(b"".join([frames[number].frame.change_at for number in changing]), "<u4").astype("i8")
-        owner = np.repeat(changing, [len(frames[number].frame.change_at) // 4 for number in changing])
-        outside = (at < row) | (at >= row * times.shape[1])
-        falls = np.diff(at, prepend=-1) <= 0
-        falls[1:] &= owner[1:] == owner[:-1]
-        for number in np.unique(owner[outside | falls]).tolist():
-            wrong[number] = "change_at must rise within the frame, behind its first tick"
+    rises = frames.ticks[:, 1:] > frames.ticks[:, :-1]
+    if not rises.all():
+        wrong = dict.fromkeys(np.flatnonzero(~rises.all(axis=1)).tolist(), TICKS_FALL)
+    wrong |= dict.fromkeys(misplaced(shape, frames.change_at), CHANGES_FALL)
     return wrong
 
 
-class Changes(NamedTuple):
-    """Counters of one tick that moved: position of the field among the layout's, of the GPU in the round, value."""
-
-    field: Array
-    gpu: Array
-    value: Array
-
-
 class Round:
-    """One frame each of many nodes, all of one layout, as many ticks and as many GPUs: R GPUs in all.
+    """One frame each of many nodes, all of one shape: R GPUs in all.
 
-    rows: [R]. ts: [T, R] ms. gauges: [T, field, R] float64.
+    rows: [R]. ended: [R] node time of the last tick, ms. moves: what its counters did; None if nothing.
     """
 
-    def __init__(self, layout: Layout, frames: Sequence[Placed], counters: Counters) -> None:
-        self.layout = layout
-        self.counters = counters
+    def __init__(self, shape: Shape, frames: Frames, counters: Counters) -> None:
+        self.layout, self.ticks, self.width = shape.layout, shape.ticks, shape.width
         self.frames = frames
-        number, ticks = len(frames), len(frames[0].frame.ticks)
-        self.width = len(frames[0].rows)
-        self.ticks = ticks
-        self.rows = np.concatenate([placed.rows for placed in frames])
-        times = np.array([placed.frame.ticks for placed in frames], "i8")
-        times -= np.array([placed.shift_ms for placed in frames], "i8")[:, None]
-        self.ts = np.repeat(times.T, self.width, axis=1)
-        raw = np.frombuffer(b"".join([placed.frame.gauge_values for placed in frames]), "<f4")
-        raw = raw.reshape(number, layout.gauge_count, ticks, self.width)
+        self.counters = counters
+        self.rows: Array = np.frombuffer(b"".join([seat.raw_rows for seat in frames.seats]), "i8")
+        self.ended: Array = (frames.ticks[:, -1] - frames.shift_ms).repeat(self.width)
+        raw = np.frombuffer(b"".join(frames.gauge_values), "<f4")
         # A sentinel that a source has let through, or an infinity, is no measurement.
-        if (raw >= NO_VALUE).any() or (raw <= -NO_VALUE).any():
-            raw = np.where(np.abs(raw) >= NO_VALUE, np.float32(np.nan), raw)
-        gauges = np.empty((ticks, len(layout.gauge_at), number, self.width))
-        for position, at in enumerate(layout.gauge_at):
-            gauges[:, position] = raw[:, at].transpose(1, 0, 2)
-        self.gauges = gauges.reshape(ticks, len(layout.gauge_at), number * self.width)
-        self.first = self._first_values(number)
-        self.informed = self._informed(raw)
+        if raw.size and not (np.fmax.reduce(raw) < NO_VALUE and np.fmin.reduce(raw) > -NO_VALUE):
+            raw = np.where(np.abs(raw) < NO_VALUE, raw, np.float32(np.nan))
+        self._raw = raw.reshape(len(frames.seats), self.layout.gauge_count, self.ticks, self.width)
+        self._gauges: dict[int, Array] = {}
+        self.moves = find_moves(shape, frames, self.rows, counters)
 
-    def _first_values(self, number: int) -> Array:
-        """[field, R]: counters at the first tick, as they stand."""
-        layout = self.layout
-        raw = np.frombuffer(b"".join([placed.frame.counter_values for placed in self.frames]), "<f8")
-        raw = raw.reshape(number, layout.counter_count, self.width)
-        taken: Array = raw.transpose(1, 0, 2)[layout.counter_at]
-        return taken.reshape(len(layout.counters), number * self.width)
+    @cached_property
+    def ts(self) -> Array:
+        """[T, R] node time, ms."""
+        times = self.frames.ticks - self.frames.shift_ms[:, None]
+        ts: Array = times.T.repeat(self.width, axis=1)
+        ts.flags.writeable = False
+        return ts
 
-    def _informed(self, raw: Array) -> Array:
-        """[R]: whether the newest tick holds any value at all; counters count where there is no gauge."""
-        if self.layout.gauge_count:
-            return np.asarray(~np.isnan(raw[:, :, -1]).all(axis=1).reshape(-1))
-        return np.asarray(~np.isnan(self.first).all(axis=0))
+    def gauge(self, field: int) -> Array:
+        """[T, R] values of a gauge of the layout, float64."""
+        values = self._gauges.get(field)
+        if values is None:
+            values = np.empty((self.ticks, len(self.rows)))
+            taken = self._raw[:, self.layout.gauges[field]].transpose(1, 0, 2)
+            values.reshape(self.ticks, -1, self.width)[:] = taken
+            values.flags.writeable = False  # all signals read the same array
+            self._gauges[field] = values
+        return values
 
-    def changes(self) -> Iterator[tuple[int, Changes]]:
-        """(tick, what moved), for ticks with any. Compares bit by bit, so that a lasting blank is no change."""
-        held = self.counters.level[self.layout.level_rows][:, self.rows]
-        field, gpu = np.nonzero(self.first.view("i8") != held.view("i8"))
-        if field.size:
-            yield 0, Changes(field, gpu, self.first[field, gpu])
-        later = [(n, placed.frame) for n, placed in enumerate(self.frames) if placed.frame.change_at]
-        if not later:
-            return
-        at = np.frombuffer(b"".join([frame.change_at for _, frame in later]), "<u4").astype("i8")
-        value = np.frombuffer(b"".join([frame.change_values for _, frame in later]), "<f8")
-        counts = [len(frame.change_at) // 4 for _, frame in later]
-        base = np.repeat(np.array([n for n, _ in later]) * self.width, counts)
-        cell, gpu = np.divmod(at, self.width)
-        tick, number = np.divmod(cell, self.layout.counter_count)
-        field = self.layout.counter_position[number]
-        gpu += base
-        order = np.argsort(tick * (len(self.layout.counters) + 1) + field, kind="stable")
-        order = order[field[order] >= 0]
-        tick, field, gpu, value = tick[order], field[order], gpu[order], value[order]
-        cuts = np.searchsorted(tick, np.arange(1, self.ticks + 1))
-        for moment, (start, stop) in enumerate(pairwise(cuts.tolist()), 1):
-            if stop > start:
-                yield moment, Changes(field[start:stop], gpu[start:stop], value[start:stop])
+    def known(self, field: int) -> Array:
+        """[R] a counter as it stands after the round."""
+        return np.asarray(self.counters.level[self.counters.fields[field]][self.rows])
 
+    @cached_property
+    def informed(self) -> Array | None:
+        """[R]: whether the newest tick holds any value at all; None: of every GPU.
 
-class Increases:
-    """What moved at one tick, by field: positions in the round (rising) and by how much."""
-
-    def __init__(self, round_: Round, changes: Changes | None) -> None:
-        self.by_field: dict[int, tuple[Array, Array]] = {}
-        if changes is None:
-            return
-        layout, counters = round_.layout, round_.counters
-        cuts = np.flatnonzero(np.diff(changes.field)) + 1
-        starts = [0, *cuts.tolist()]
-        for start, stop in zip(starts, [*starts[1:], len(changes.field)], strict=True):
-            position = int(changes.field[start])
-            gpus = changes.gpu[start:stop]
-            increase = counters.update(int(layout.level_rows[position]), round_.rows[gpus], changes.value[start:stop])
-            self.by_field[layout.counters[position]] = gpus, increase
+        Counters count where there is no gauge.
+        """
+        informed = np.zeros(len(self.rows), bool)
+        for at in range(self.layout.gauge_count):
+            last = self._raw[:, at, -1].reshape(-1)
+            informed |= last == last  # NaN differs from itself
+            if informed.all():
+                return None
+        if not self.layout.gauge_count:
+            raw = np.frombuffer(b"".join(self.frames.counter_values), "<f8")
+            known = ~np.isnan(raw.reshape(len(self.frames.seats), -1, self.width)[:, self.layout.counter_at])
+            informed = known.any(axis=1).reshape(-1)
+        return informed
 
 
 class BlockWave:
-    """A `Wave` over all ticks of a round at once, [T x R]: for signals that keep nothing from tick to tick."""
+    """A `Wave` over all ticks of a round, one after the other, [ticks x GPUs], of all GPUs or those at `at`.
 
-    __slots__ = ("_before", "_round")
+    For signals that find nothing new there, or for counters that only grow (`processors.signal.Growth`).
+    before: [R] node time of the signal's sample before the round, 0 = none. inner: the same GPUs among those that
+    move. moved: [tick, GPU] where they do.
+    """
 
-    def __init__(self, round_: Round, before: Array) -> None:
+    __slots__ = ("_at", "_before", "_inner", "_round", "moved")
+
+    def __init__(
+        self, round_: Round, before: Array, at: Index = ALL, inner: Index = ALL, moved: Array = NOTHING
+    ) -> None:
         self._round = round_
-        self._before = before  # [R] node time of this signal's sample before the round, 0 = none
+        self._before = before
+        self._at = at
+        self._inner = inner
+        self.moved = moved
 
     @property
     def ts(self) -> Array:
-        return self._round.ts.reshape(-1)
+        return self._round.ts[:, self._at].reshape(-1)
 
     @property
     def dt(self) -> Array:
         dt: Array = np.diff(self._round.ts, axis=0, prepend=self._before[None, :]) / 1000.0
         dt[0, self._before == 0] = np.nan
-        return dt.reshape(-1)
+        return dt[:, self._at].reshape(-1)
 
     def __getitem__(self, field: int) -> Array:
-        position = self._round.layout.gauges.get(field)
-        if position is None:
-            return np.full(self._round.ts.size, np.nan)
-        return self._round.gauges[:, position].reshape(-1)
+        round_ = self._round
+        if field in round_.layout.gauges:
+            return round_.gauge(field)[:, self._at].reshape(-1)
+        if field not in round_.counters.fields:
+            return np.full(round_.ts[:, self._at].size, np.nan)
+        if round_.moves is not None and field in round_.moves.fields:
+            return self._block(round_.moves.values[round_.moves.fields[field]])
+        return np.tile(round_.known(field)[self._at], round_.ticks)
 
     def increase(self, field: int) -> Array:
-        raise AssertionError(f"field {field} is no counter of this signal's")
+        moves = self._round.moves
+        if moves is not None and field in moves.fields:
+            return self._block(moves.increases[moves.fields[field]])
+        return np.where(np.isnan(self[field]), np.nan, 0.0)
+
+    def _block(self, values: Array) -> Array:
+        return values[:, self._inner].reshape(-1)
 
 
 class RoundWave:
-    """A `Wave` over one tick of a round: all its GPUs, or those at the positions `at`."""
+    """A `Wave` over one tick of a round: all its GPUs, or those at the positions `at`.
 
-    __slots__ = ("_at", "_before", "_increases", "_round", "_tick")
+    inner: positions among those that moved, where this is about counters; then `at` is where these are.
+    """
 
-    def __init__(self, round_: Round, tick: int, at: Index, increases: Increases, before: Array) -> None:
+    __slots__ = ("_at", "_before", "_inner", "_round", "_tick")
+
+    def __init__(self, round_: Round, tick: int, at: Index, before: Array, inner: Array | None = None) -> None:
         self._round = round_
         self._tick = tick
         self._at = at
-        self._increases = increases
+        self._inner = inner
         self._before = before  # [R] node time of this signal's sample before the round, 0 = none
 
     @property
@@ -202,21 +172,28 @@ class RoundWave:
         return dt
 
     def __getitem__(self, field: int) -> Array:
-        layout = self._round.layout
-        if field in layout.gauges:
-            return np.asarray(self._round.gauges[self._tick, layout.gauges[field], self._at])
-        rows = self._round.rows[self._at]
-        if field in self._round.counters.fields:
-            return np.asarray(self._round.counters.level[self._round.counters.fields.index(field), rows])
-        return np.full(len(rows), np.nan)
+        round_ = self._round
+        if field in round_.layout.gauges:
+            return np.asarray(round_.gauge(field)[self._tick, self._at])
+        if field not in round_.counters.fields:
+            return np.full(len(round_.rows[self._at]), np.nan)
+        return self._counter(field, round_.moves.values if round_.moves is not None else None, round_.known)
 
     def increase(self, field: int) -> Array:
-        moved = self._increases.by_field.get(field)
-        if moved is not None and moved[0] is self._at:
-            return moved[1]
-        rows = self._round.rows
-        known = self._round.counters.level[self._round.counters.fields.index(field), rows]
-        increases: Array = np.where(np.isnan(known), np.nan, 0.0)
-        if moved is not None:
-            increases[moved[0]] = moved[1]
-        return np.asarray(increases[self._at])
+        def none(field: int) -> Array:
+            return np.where(np.isnan(self._round.known(field)), np.nan, 0.0)
+
+        moves = self._round.moves
+        return self._counter(field, moves.increases if moves is not None else None, none)
+
+    def _counter(self, field: int, moved: Array | None, still: Callable[[int], Array]) -> Array:
+        """At this wave's GPUs: what `moved` says of those that move in this round, `still` of the others."""
+        moves = self._round.moves
+        if moves is None or moved is None or field not in moves.fields:
+            return np.asarray(still(field)[self._at])
+        values = moved[moves.fields[field], self._tick]
+        if self._inner is not None:
+            return np.asarray(values[self._inner])
+        every = still(field)
+        every[moves.at] = values
+        return np.asarray(every[self._at])

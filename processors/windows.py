@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,23 @@ Array = npt.NDArray[Any]
 
 
 SLOT_MAX = 0xFFFF_FFFF
+
+
+class Foreseen(NamedTuple):
+    """What counting a whole frame would do to the windows of N GPUs; see `RateWindow.foresee`.
+
+    bounds: [K, N] sums between which all those of the frame lie. simple: [N] whether that holds: nothing but the
+    slot at hand and the next one is counted for, and neither is full. sums, slot: in the end. cell, full: of the slot
+    at hand, and what it then holds; after: of the next one, 0 where it is not reached.
+    """
+
+    bounds: Array
+    simple: Array
+    sums: Array
+    slot: Array
+    cell: Array
+    full: Array
+    after: Array | None = None
 
 
 class RateWindow:
@@ -45,6 +62,46 @@ class RateWindow:
             sums = sums + (after - before)
             setattr(state, self.name, sums)
         return sums.astype("f8")
+
+    def foresee(self, state: View, ts: Array, counts: Array, moved: Array) -> Foreseen:
+        """What `add` at every tick at which a GPU `moved` would do, all at once: [tick, N], no counts elsewhere.
+
+        Changes nothing; that is up to `take`.
+        """
+        sums, slot = getattr(state, self.name), getattr(state, f"{self.name}_slot")
+        ring = getattr(state, f"{self.name}_ring")
+        rows, cell = ring.positions(), slot % self.slots
+        whole = np.minimum(counts, SLOT_MAX).astype("i8")
+        here = whole.sum(axis=0)
+        newest = ts[-1] if moved[-1].all() else np.where(moved, ts, 0).max(axis=0)
+        steps = newest // self.slot_ms - slot
+        if steps.max() <= 0:
+            full = ring.array[cell, rows] + here
+            return Foreseen(np.stack([sums, sums + here]), full <= SLOT_MAX, sums + here, slot, cell, full)
+        after = np.where(ts >= (slot + 1) * self.slot_ms, whole, 0).sum(axis=0)
+        here -= after
+        full = ring.array[cell, rows] + here
+        before, steps = sums + here, np.maximum(steps, 0)
+        leaves = ring.array[(cell + 1) % self.slots, rows]
+        left = ring.array[:, rows].sum(axis=0, dtype="i8") + here - leaves
+        left = np.where((steps > 0) & (before > 0), left, before)
+        simple = (steps <= min(1, self.slots - 1)) & (full <= SLOT_MAX) & (after <= SLOT_MAX)
+        bounds = np.stack([sums, before, left, left + after])
+        return Foreseen(bounds, simple, left + after, slot + steps, cell, full, after)
+
+    def take(self, state: View, foreseen: Foreseen, where: Array) -> None:
+        """Let what is foreseen happen to the GPUs `where` (a mask), all of them simple."""
+        ring = getattr(state, f"{self.name}_ring")
+        rows, cell, full = ring.positions(), foreseen.cell, foreseen.full
+        every = bool(where.all())
+        ring.array[(cell, rows) if every else (cell[where], rows[where])] = full if every else full[where]
+        sums = getattr(state, self.name)
+        setattr(state, self.name, foreseen.sums if every else np.where(where, foreseen.sums, sums))
+        if foreseen.after is not None:
+            slot = getattr(state, f"{self.name}_slot")
+            on = where & (foreseen.slot > slot)
+            ring.array[(cell[on] + 1) % self.slots, rows[on]] = foreseen.after[on]
+            setattr(state, f"{self.name}_slot", np.where(where, foreseen.slot, slot))
 
     def expire(self, state: View, ts: Array) -> Array:
         """Let what left the window go, and return the sums, float64. `ts`: ms, never earlier than before."""

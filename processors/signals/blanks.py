@@ -25,7 +25,7 @@ class Blanks(Signal):
         blank = fleet.uninformed_s
         speaks = fleet.silent_s < policy.unknown_after_s  # else `presence` has the word
         tells = blank < policy.unknown_after_s  # not where NaN: it has yet to hold a value
-        out.judge(np.where(speaks & ~tells, -1, 0), blank_s=blank)
+        out.judge(0 if tells.all() else np.where(speaks & ~tells, -1, 0), blank_s=blank)
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
         return f"every value blank for {value:g} s" if value == value else "every value is blank"

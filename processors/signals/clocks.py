@@ -49,10 +49,11 @@ class Clocks(Signal):
         """Smoothed over the time under load; NaN where the GPU does not say why it clocks as it does."""
         given = wave[CLOCK_EVENT_REASONS]
         blank = np.isnan(given)
-        reasons = np.where(blank, 0.0, given).astype("i8")
+        some_blank = blank.any()
+        reasons = (np.where(blank, 0.0, given) if some_blank else given).astype("i4")
         throttled = (reasons & THROTTLED) != 0
         if not throttled.any() and not state.share.any():
-            return np.where(blank, np.nan, 0.0)
+            return np.where(blank, np.nan, 0.0) if some_blank else np.zeros(given.shape)
         idle = wave[POWER] < policy.load_power_share * wave[POWER_LIMIT]  # False where either is unknown
         loaded = ((reasons & IDLE) == 0) & ~idle & ~blank
         step = np.where(loaded, wave.dt / (policy.smoothing_s + wave.dt), 0.0)

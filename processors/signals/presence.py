@@ -25,6 +25,9 @@ class Presence(Signal):
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
         silent = fleet.silent_s
+        if silent.max(initial=0.0) < min(policy.unknown_after_s, policy.failed_after_s):  # as most always
+            out.judge(0, hard=True, silent_s=silent)
+            return
         classes = np.where(silent >= policy.unknown_after_s, -1, 0)
         classes[(silent >= policy.failed_after_s) & fleet.expected] = 3
         out.judge(classes, hard=True, silent_s=silent)

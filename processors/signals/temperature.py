@@ -31,5 +31,5 @@ class Temperature(Signal):
         temperature = wave[GPU_TEMP]
         classes = policy.limits.classes(temperature)
         if not policy.also_with_margin:
-            classes[~np.isnan(wave[GPU_TEMP_MARGIN])] = -1
+            np.copyto(classes, -1, where=~np.isnan(wave[GPU_TEMP_MARGIN]))
         out.judge(classes, temperature_c=temperature)

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from pipeline.kits import check_cuts
 from processors import case
 from processors.cluster import ClusterTask
 from schemas import records, topics
-from schemas.log import Checkpoint, Output, Record
-from schemas.records import DeadLetter, Decision, Eviction
+from schemas.log import Checkpoint, Origin, Output, Record
+from schemas.records import DeadLetter, Decision, Eviction, gpu_key
 from schemas.states import Action, CaseState, Condition
 
 FREE = {"gpus_out_max": None}
@@ -32,8 +33,8 @@ class Stage:
         if policy:
             self.policy("p", **policy)
 
-    def feed(self, kind: str, value: bytes) -> list[Output]:
-        outputs = self.task.step([Record(self.offset, self.ts, "default", kind, value)])
+    def feed(self, kind: str, value: bytes, key: str = "default") -> list[Output]:
+        outputs = self.task.step([Record(self.offset, self.ts, key, kind, value)])
         assert [output.ordinal for output in outputs] == list(range(len(outputs)))
         assert {output.offset for output in outputs} <= {self.offset}
         self.offset += 1
@@ -56,7 +57,7 @@ class Stage:
         score = 1.0 if held is None else held
         values: dict[str, Any] = {"score": score, "held": score, "condition": condition, **more}
         change = records.ConditionChange(ts=self.ts, cluster="c", node=node, uuid=uuid, **values)
-        return self.feed("condition", records.encode(change))
+        return self.feed("condition", records.encode(change), gpu_key(node, uuid, change.bdf))
 
     def tick(self, ts: int) -> list[Output]:
         self.ts = ts
@@ -522,7 +523,7 @@ def test_what_cannot_be_understood_is_kept_with_its_reason_and_harms_nobody(kind
     stage.judge("A", 1.0)
     stage.feed(kind, value)
     (letter,) = stage.dead
-    assert (letter.source, letter.kind, letter.data) == ("fleet-events/1", kind, value)
+    assert (letter.source, letter.kind, letter.data) == ("fleet-events/0/1", kind, value)
     assert letter.why
     stage.judge("B", 1.0)
     assert stage.weights() == {"A": 1.0, "B": 1.0}
@@ -560,3 +561,35 @@ def test_a_stray_event_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_checkpoint_that_cannot_be_read_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="offset 7"):
         ClusterTask().restore(Checkpoint(7, data))
+
+
+# --- records that come again --------------------------------------------------------------------------------
+
+
+def from_node(stage: str, partition: int, offset: int, held: float, generation: int = 0) -> Record:
+    """A judgement of G that the node stage derived from its input at `offset`; where it stands is set later."""
+    score = {"score": held, "held": held, "condition": Condition.of_score(held)}
+    change = records.ConditionChange(ts=1000, cluster="c", node="n1", uuid="G", **score)
+    origin = Origin(stage, partition, offset, 0, generation)
+    return Record(-1, 1000, "G", "condition", records.encode(change), origin)
+
+
+def weight_after(*given: Record) -> tuple[float, list[str]]:
+    """The weight of G at the end, and what was refused; whatever the batches."""
+    log = [record._replace(offset=offset) for offset, record in enumerate(given)]
+    outputs = check_cuts(ClusterTask, log)
+    weights = [msgspec.json.decode(out.value, type=Decision).weight for out in outputs if out.topic == topics.DECISIONS]
+    letters = [out.value for out in outputs if out.topic == topics.DEAD_LETTER]
+    return weights[-1], [msgspec.json.decode(letter, type=DeadLetter).why for letter in letters]
+
+
+def test_what_is_said_twice_does_not_turn_the_fleet_back_in_time() -> None:
+    ill, well = from_node("node", 0, 5, 0.5), from_node("node", 0, 6, 1.0)
+    weight, refused = weight_after(ill, well, ill)
+    assert weight == 1.0
+    assert refused == ["said before: node/0 has come to 6.0, and says 5.0 again"]
+
+
+def test_partitions_count_apart_and_a_new_generation_begins_anew() -> None:
+    assert weight_after(from_node("node", 0, 9, 1.0), from_node("node", 1, 2, 0.5)) == (0.5, [])
+    assert weight_after(from_node("node", 0, 9, 1.0), from_node("node", 0, 2, 0.5, generation=1)) == (0.5, [])

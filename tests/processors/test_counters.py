@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -40,6 +41,12 @@ class Model:
         return value - before if value >= before else value
 
 
+def update(counters: Counters, field: int, rows: list[int], values: list[float]) -> Any:
+    """The increases at a single tick."""
+    block = np.array([[values]])
+    return counters.update(np.array([field]), np.array(rows), block)[0][0, 0]
+
+
 VALUES = st.one_of(
     st.integers(0, 20).map(float), st.integers(0, 2**52).map(float), st.sampled_from([NAN, math.inf, -math.inf, -1.0])
 )
@@ -59,7 +66,7 @@ def test_increases_are_those_of_a_single_gpu_counted_by_hand(steps: list[tuple[s
     model = [[Model(field == ECC_SBE_VOLATILE) for _ in range(ROWS)] for field in FIELDS]
     for what, row, field, value in steps:
         if what == "value":
-            found = counters.update(field, np.array([row]), np.array([value]))
+            found = update(counters, field, [row], [value])
             expected = model[field][row].increase(value)
             assert found[0] == expected or (math.isnan(found[0]) and math.isnan(expected))
         else:
@@ -72,21 +79,54 @@ def test_increases_are_those_of_a_single_gpu_counted_by_hand(steps: list[tuple[s
 def test_gpus_do_not_influence_one_another(ticks: list[list[float]]) -> None:
     counters, model = Counters(FIELDS, ROWS), [Model(True) for _ in range(ROWS)]
     for values in ticks:
-        found = counters.update(0, np.arange(ROWS), np.array(values))
+        found = update(counters, 0, [0, 1, 2], values)
         expected = np.array([gpu.increase(value) for gpu, value in zip(model, values, strict=True)])
         np.testing.assert_array_equal(found, expected)
+
+
+BLOCK = st.lists(st.lists(VALUES, min_size=ROWS, max_size=ROWS), min_size=1, max_size=5)
+
+
+@given(st.lists(st.tuples(BLOCK, st.booleans()), max_size=6))
+def test_many_ticks_at_once_are_as_one_after_the_other(blocks: list[tuple[list[list[float]], bool]]) -> None:
+    """[tick][GPU]; between them a restart, or not. A field that stays blank goes along."""
+    whole, single = Counters(FIELDS, ROWS), Counters(FIELDS, ROWS)
+    fields, rows = np.array([0, 2]), np.arange(ROWS)
+    for ticks, restarts in blocks:
+        values = np.stack([np.array(ticks), np.full((len(ticks), ROWS), NAN)])
+        found, grew = whole.update(fields, rows, values.copy())
+        expected = np.stack([single.update(fields, rows, values[:, [at]])[0][:, 0] for at in range(len(ticks))], axis=1)
+        np.testing.assert_array_equal(found, expected)
+        assert grew is not None  # of the blank field
+        whole.update(fields[:1], rows, np.full((1, 1, ROWS), 2.0**52))
+        single.update(fields[:1], rows, np.full((1, 1, ROWS), 2.0**52))
+        if restarts:
+            whole.restart(rows[:2])
+            single.restart(rows[:2])
+        assert whole.save(ROWS) == single.save(ROWS)
+
+
+@given(st.lists(st.lists(st.integers(0, 2**40), min_size=ROWS, max_size=ROWS), min_size=1, max_size=5))
+def test_who_only_grew(ticks: list[list[int]]) -> None:
+    counters = Counters(FIELDS, ROWS)
+    update(counters, 0, [0, 1, 2], [5.0, 5.0, 5.0])
+    increases, grew = counters.update(np.array([0]), np.arange(ROWS), np.array([ticks], "f8"))
+    table = np.array([[5] * ROWS, *ticks])
+    rose = (np.diff(table, axis=0) >= 0).all(axis=0)
+    assert (np.ones(ROWS, bool) if grew is None else grew).tolist() == rose.tolist()
+    assert increases[0, :, rose].sum() == (table[-1] - table[0])[rose].sum()
 
 
 @given(st.lists(VALUES, max_size=20), st.lists(VALUES, max_size=20))
 def test_a_checkpoint_in_between_changes_nothing(before: list[float], after: list[float]) -> None:
     counters = Counters(FIELDS, 4)
     for value in before:
-        counters.update(0, np.array([2]), np.array([value]))
+        update(counters, 0, [2], [value])
     restored = Counters(FIELDS, 8)
     restored.load(3, counters.save(3))
     counters.grow(8)
     for value in after:
-        one, other = (each.update(0, np.array([2]), np.array([value])) for each in (counters, restored))
+        one, other = (update(each, 0, [2], [value]) for each in (counters, restored))
         np.testing.assert_array_equal(one, other)
     assert restored.save(3) == counters.save(3)
 

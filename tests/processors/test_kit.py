@@ -158,7 +158,7 @@ BROKEN_BEHAVIOUR: list[tuple[Callable[..., None], str]] = [
     (classes_with_a_point, "classes are integers"),
     (one_class_too_few, "classes for"),
     (two_values, "one value to judge by"),
-    (compared_with_the_others, "other GPUs change"),
+    (compared_with_the_others, "the same samples"),
 ]
 
 
@@ -200,7 +200,7 @@ def test_samples_counted_by_frames() -> None:
             known = np.where(np.isnan(wave[GPU_TEMP]), -1, self.calls % 2)
             out.judge(known, mean_c=state.mean)
 
-    with pytest.raises(AssertionError, match="batches of"):
+    with pytest.raises(AssertionError, match=r"the same samples|batches of"):
         check_signal(Broken)
 
 
@@ -217,7 +217,7 @@ def test_what_is_kept_outside_of_the_columns() -> None:
             self.last[len(temp)] = temp
             out.judge(np.where(np.isnan(temp), -1, np.where(rises, 1, 0)), temperature_c=temp)
 
-    with pytest.raises(AssertionError, match="a checkpoint restored after each"):
+    with pytest.raises(AssertionError, match=r"the same samples|a checkpoint restored after each"):
         check_signal(Broken)
 
 

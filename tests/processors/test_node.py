@@ -536,7 +536,7 @@ def test_every_row_stands_for_one_gpu(steps: list[tuple[str, str, int, int]]) ->
     assert len(set(named)) == len(named)
     assert len(set(placed)) == len(placed)
     for node in roster.nodes.values():
-        assert len(set(node.rows.tolist())) == len(node.rows)
+        assert len(set(node.seat.rows.tolist())) == len(node.seat.rows)
     assert all(score.uuid or score.bdf for score in said.scores)
 
 

@@ -210,7 +210,7 @@ def test_an_unsound_frame_is_a_dead_letter_with_its_bytes(what: str) -> None:
     data = frame(**UNSOUND[what])
     said = judge([Record(7, START_MS + 2000, "n1", "telemetry", data)])
     (letter,) = said.dead_letters
-    assert (letter.source, letter.node, letter.kind, letter.data) == ("observations/7", "n1", "telemetry", data)
+    assert (letter.source, letter.node, letter.kind, letter.data) == ("observations/0/7", "n1", "telemetry", data)
     assert len(letter.why) > 10
     assert said.rates == []
 

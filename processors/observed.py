@@ -1,0 +1,56 @@
+"""What the records of `observations` hold, telemetry excepted: decoded, and refused where they cannot be true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from processors.ingest import check_distinct, check_numbers
+from processors.versions import check_version
+from schemas import recording, records
+from schemas.log import Record
+
+_KINDS = {
+    kind: msgspec.json.Decoder(type_)
+    for kind, type_ in (
+        ("inventory", records.Inventory),
+        ("kernel", records.KernelFault),
+        ("source", records.SourceStatus),
+        ("operator", records.Operator),
+        ("policy", records.PolicyChange),
+        ("tick", records.Tick),
+    )
+}
+
+
+def observed(record: Record) -> Any:
+    """The observation in `record`. Raises `processors.versions.NOT_UNDERSTOOD`."""
+    known = _KINDS.get(record.kind)
+    if record.kind == recording.UNREADABLE:
+        raise ValueError(recording.complaint(record.value))
+    if known is None:
+        raise ValueError(f"records of kind {record.kind!r} are not understood")
+    found = known.decode(record.value)
+    check_version(found.v)
+    check_numbers(found)
+    if found.node:
+        check_key(record, found.node)
+    return found
+
+
+def check_key(record: Record, node: str) -> None:
+    """Raises ValueError: under another key the record may stand in a partition that does not know the node."""
+    if record.key != node:
+        raise ValueError(f"key {record.key!r} is not the node that the record is of, {node!r}")
+
+
+def named(observation: Any) -> list[records.Gpu]:
+    """The GPUs that it gives rows to. Raises ValueError if it lists one twice, or one without a name."""
+    if isinstance(observation, records.Inventory):
+        gpus = [records.Gpu(uuid=gpu.uuid, bdf=gpu.bdf) for gpu in observation.gpus]
+        check_distinct(gpus)
+        return gpus
+    of_gpu = isinstance(observation, records.KernelFault) and observation.fault in ("xid", "bus-loss")
+    known = of_gpu and (observation.uuid or observation.bdf)
+    return [records.Gpu(uuid=observation.uuid, bdf=observation.bdf)] if known else []
