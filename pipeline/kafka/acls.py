@@ -1,0 +1,78 @@
+"""What each role may do on Kafka, as the commands that grant it and nothing more.
+
+`Read` and `Write` include `Describe`; writing to any topic includes doing so idempotently.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from pipeline.kafka.settings import Kafka
+from pipeline.topology import STAGES
+from schemas.topics import CHECKPOINTS, DEAD_LETTER, DECISIONS, EVICTIONS, OBSERVATIONS, SCORES, TOPICS
+
+READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS)
+SOURCE_GROUPS = "source."
+SINK_GROUPS = "sink."
+READER_GROUPS = "reader-"
+
+
+class Grant(NamedTuple):
+    """operations: in Kafka's words. names: of topics, groups or transactional ids; prefixed: what they begin with."""
+
+    operations: tuple[str, ...]
+    resource: str
+    names: tuple[str, ...]
+    prefixed: bool = False
+
+
+ROLES = {
+    "agent": "publishes what its node says, and remembers how far it has read its sources",
+    "worker": "runs the stages; also `gpu-vitals topics check`",
+    "sink": "tells the world: metrics, HTTP, webhooks; what it cannot deliver is a dead letter",
+    "reader": f"schedulers and dashboards: {', '.join(READ_BY_ANYBODY)}, in groups that begin with {READER_GROUPS!r}",
+}
+
+
+def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
+    """What `role`, one of `ROLES`, needs."""
+
+    def topics(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(map(kafka.topic, dict.fromkeys(names)))
+
+    if role == "agent":
+        # A group's positions are positions in a topic, which only those may keep who may read it.
+        yield Grant(("Write", "Read"), "topic", topics([OBSERVATIONS]))
+        yield Grant(("Write",), "topic", topics([DEAD_LETTER]))
+        yield Grant(("Read",), "group", (kafka.prefix + SOURCE_GROUPS,), prefixed=True)
+    elif role == "worker":
+        written = [name for stage in STAGES for name in stage.outputs]
+        yield Grant(("Read", "Write"), "topic", topics([*(stage.input for stage in STAGES), *written, CHECKPOINTS]))
+        yield Grant(("Describe", "DescribeConfigs"), "topic", (kafka.prefix,), prefixed=True)
+        yield Grant(("Read",), "group", (kafka.prefix,), prefixed=True)
+        yield Grant(("Write", "Describe"), "transactional-id", (kafka.prefix,), prefixed=True)
+    elif role == "sink":
+        yield Grant(("Read",), "topic", topics(TOPICS))
+        yield Grant(("Write",), "topic", topics([DEAD_LETTER]))
+        yield Grant(("Read",), "group", (kafka.prefix + SINK_GROUPS,), prefixed=True)
+    else:
+        yield Grant(("Read",), "topic", topics(READ_BY_ANYBODY))
+        yield Grant(("Read",), "group", (kafka.prefix + READER_GROUPS,), prefixed=True)
+
+
+def commands(kafka: Kafka, role: str, principal: str, command_config: str | None = None) -> Iterator[str]:
+    """The lines for a shell. command_config: file with which Kafka's tools connect."""
+    for grant in grants(kafka, role):
+        words = ["kafka-acls.sh", "--bootstrap-server", kafka.bootstrap]
+        if command_config:
+            words += ["--command-config", command_config]
+        words += ["--add", "--allow-principal", principal]
+        for operation in grant.operations:
+            words += ["--operation", operation]
+        for name in grant.names:
+            words += [f"--{grant.resource}", name]
+        if grant.prefixed:
+            words += ["--resource-pattern-type", "prefixed"]
+        yield shlex.join(words)

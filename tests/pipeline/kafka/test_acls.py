@@ -1,0 +1,318 @@
+"""The printed commands, run on a broker that lets nobody in without a name: each role can do its work, and no other."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
+from aiokafka.structs import OffsetAndMetadata
+
+from pipeline.errors import UsageProblem
+from pipeline.kafka import acls, topics
+from pipeline.kafka.follow import KafkaFollower
+from pipeline.kafka.ingress import KafkaIngress
+from pipeline.kafka.log import KafkaLog
+from pipeline.kafka.settings import Kafka
+from pipeline.kafka.topic_check import check
+from pipeline.log import Entry
+from pipeline.worker import Worker
+from processors.cluster import ClusterTask
+from schemas.log import Checkpoint, Output, Part
+from scripts.kafka_broker import HOST, Broker, free_port, java, tool
+from sinks.metrics import MetricsSink
+
+USERS = ("admin", "nobody", *acls.ROLES)
+STORE_PASSWORD = "certificates"
+SASL = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+
+
+class Guarded:
+    """A broker with names, passwords and certificates, and the topics; the roles have what was printed for them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        for user in USERS:
+            (directory / f"{user}.password").write_text(password(user) + "\n")
+        self._tls_port, controller, plain = free_port(), free_port(), free_port()
+        self.broker = Broker(directory / "broker", plain, self._settings(plain, controller))
+        self.tools = directory / "admin.properties"
+        login = f'{SASL} username="admin" password="{password("admin")}";'
+        self.tools.write_text(f"security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.jaas.config={login}\n")
+
+    def settings(self, user: str) -> Kafka:
+        return Kafka(
+            bootstrap=self.broker.bootstrap,
+            partitions=2,
+            sasl="PLAIN",
+            user=user,
+            password_file=str(self.directory / f"{user}.password"),
+        )
+
+    def over_tls(self, user: str) -> Kafka:
+        certificate = str(self.directory / "broker.pem")
+        return msgspec.structs.replace(self.settings(user), bootstrap=f"{HOST}:{self._tls_port}", tls_ca=certificate)
+
+    def start(self) -> None:
+        self.broker.start()
+        asyncio.run(topics.create(self.settings("admin")))
+        lines = [
+            line
+            for role in acls.ROLES
+            for line in acls.commands(self.settings(role), role, f"User:{role}", str(self.tools))
+        ]
+        with ThreadPoolExecutor(4) as several:
+            list(several.map(grant, lines))
+
+    def _settings(self, plain: int, controller: int) -> dict[str, str]:
+        names = " ".join(f'user_{user}="{password(user)}"' for user in USERS)
+        login = f'{SASL} username="admin" password="{password("admin")}" {names};'
+        clients = f"SASL_PLAINTEXT://{HOST}:{plain},SASL_SSL://{HOST}:{self._tls_port}"
+        return {
+            "listeners": f"{clients},CONTROLLER://{HOST}:{controller}",
+            "advertised.listeners": clients,
+            "controller.quorum.voters": f"1@{HOST}:{controller}",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
+            "security.inter.broker.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism.inter.broker.protocol": "PLAIN",
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl_plaintext.plain.sasl.jaas.config": login,
+            "listener.name.sasl_ssl.plain.sasl.jaas.config": login,
+            "ssl.keystore.location": str(self._certificate()),
+            "ssl.keystore.type": "PKCS12",
+            "ssl.keystore.password": STORE_PASSWORD,
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:admin;User:ANONYMOUS",  # the controller's own listener knows no names
+        }
+
+    def _certificate(self) -> Path:
+        """A key store for the broker, and its certificate as the clients want it."""
+        store = self.directory / "broker.p12"
+        keytool = [str(Path(java()[0]).with_name("keytool")), "-keystore", str(store), "-storepass", STORE_PASSWORD]
+        made = ["-genkeypair", "-alias", "broker", "-keyalg", "EC", "-dname", "CN=broker", "-ext", f"SAN=ip:{HOST}"]
+        shown = ["-exportcert", "-rfc", "-alias", "broker", "-file", str(self.directory / "broker.pem")]
+        for what in ([*made, "-storetype", "PKCS12", "-validity", "2"], shown):
+            subprocess.run([*keytool, *what], check=True, capture_output=True)
+        return store
+
+
+def password(user: str) -> str:
+    return f"{user}-secret"
+
+
+def grant(line: str) -> None:
+    """A printed command, as the script in Kafka's bin/ would run it."""
+    script, *arguments = shlex.split(line)
+    assert script == "kafka-acls.sh"
+    tool("org.apache.kafka.tools.AclCommand", *arguments)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    guarded = Guarded(tmp_path_factory.mktemp("guarded"))
+    try:
+        guarded.start()
+        yield guarded
+    finally:
+        guarded.broker.kill()
+
+
+async def written(kafka: Kafka, topic: str, value: bytes = b"{}") -> None:
+    producer = AIOKafkaProducer(**kafka.client(), enable_idempotence=True)
+    try:
+        await producer.start()
+        await producer.send_and_wait(kafka.topic(topic), value, key=b"k")
+    finally:
+        await producer.stop()
+
+
+async def first(kafka: Kafka, topic: str, group: str) -> bytes:
+    """The value of the topic's first record, read as a member of a group that commits."""
+    consumer = AIOKafkaConsumer(
+        kafka.topic(topic),
+        **kafka.client(),
+        group_id=group,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+    )
+    async with asyncio.timeout(15):
+        await consumer.start()
+        try:
+            message = await consumer.getone()
+            await consumer.commit()
+            return message.value
+        finally:
+            await consumer.stop()
+
+
+async def seen(kafka: Kafka, topic: str) -> None:
+    """Look at the topic without any group."""
+    consumer = AIOKafkaConsumer(kafka.topic(topic), **kafka.client(), auto_offset_reset="earliest")
+    async with asyncio.timeout(15):
+        try:
+            await consumer.start()
+            await consumer.getone()
+        finally:
+            await consumer.stop()
+
+
+async def committed(kafka: Kafka, group: str) -> None:
+    """Try to move the position of another's group."""
+    consumer = AIOKafkaConsumer(**kafka.client(), group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        place = TopicPartition(kafka.topic("decisions"), 0)
+        consumer.assign([place])
+        await consumer.commit({place: OffsetAndMetadata(0, "")})
+    finally:
+        await consumer.stop()
+
+
+def test_an_agent_publishes_and_remembers_its_sources_and_reads_no_decisions(guarded: Guarded):
+    kafka = guarded.settings("agent")
+
+    async def publish() -> str | None:
+        ingress = KafkaIngress(kafka)
+        too_large = Entry("n1", "telemetry", bytes(2 << 20))
+        try:
+            await ingress.append("observations", [Entry("n1", "tick", b"{}"), too_large], "kmsg", "line 7")
+            return await ingress.position("kmsg")
+        finally:
+            await ingress.close()
+
+    assert asyncio.run(publish()) == "line 7"
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(seen(kafka, "decisions"))
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(written(kafka, "decisions"))
+    with pytest.raises(GroupAuthorizationFailedError):
+        asyncio.run(committed(kafka, kafka.group("node")))
+
+
+def test_a_worker_commits_outputs_positions_and_states_in_one_transaction(guarded: Guarded):
+    kafka = guarded.settings("worker")
+    part = Part("cluster", "fleet-events")
+
+    async def work() -> tuple[Checkpoint, Checkpoint | None, int]:
+        await written(kafka, "fleet-events")
+        await written(kafka, "observations")
+        log, task = KafkaLog(kafka), ClusterTask()
+        try:
+            checkpoint, position = await log.restore(part)
+            if checkpoint:
+                task.restore(checkpoint)
+            batches = log.read(part, position)
+            batch = await anext(batches)
+            await batches.aclose()
+            task.step(batch)
+            last = batch[-1]
+            out = Output("decisions", "GPU-1", "decision", b"decided", last.ts, last.offset, 0, urgent=True)
+            await log.commit(part, [out], last.offset + 1, saved := task.checkpoint())
+            return saved, *(await log.restore(part))
+        finally:
+            await log.close()
+
+    saved, restored, position = asyncio.run(work())
+    assert restored == saved
+    assert position == saved.next_offset
+    assert asyncio.run(first(guarded.settings("reader"), "decisions", "gpu-vitals.reader-mine")) == b"decided"
+
+
+def test_a_worker_takes_part_in_its_groups_and_judges(guarded: Guarded):
+    async def until_it_works() -> dict[str, str]:
+        worker, stop = Worker(guarded.settings("worker"), "one"), asyncio.Event()
+        run = asyncio.create_task(worker.run(stop))
+        async with asyncio.timeout(60):
+            while worker.waiting() and not run.done():
+                await asyncio.sleep(0.1)
+        problems = worker.problems()
+        stop.set()
+        await run
+        return problems
+
+    assert asyncio.run(until_it_works()) == {}
+
+
+def test_a_worker_may_compare_the_topics_with_the_plan_but_not_create_any(guarded: Guarded):
+    kafka = guarded.settings("worker")
+    assert asyncio.run(check(kafka)).differences == []
+    with pytest.raises(UsageProblem, match=r"^kafka: User:worker is not authorized: may not create more\."):
+        asyncio.run(topics.create(msgspec.structs.replace(kafka, prefix="more.")))
+
+
+def test_a_sink_reads_in_groups_of_its_own_and_writes_nothing_but_dead_letters(guarded: Guarded):
+    kafka = guarded.settings("sink")
+    asyncio.run(written(guarded.settings("admin"), "scores", b"score"))
+    assert asyncio.run(first(kafka, "scores", kafka.group("sink.metrics"))) == b"score"
+    asyncio.run(written(kafka, "dead-letter"))
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(written(kafka, "decisions"))
+    with pytest.raises(GroupAuthorizationFailedError):
+        asyncio.run(committed(kafka, kafka.group("cluster")))
+
+
+def test_the_metrics_catch_up_with_what_a_sink_may_read(guarded: Guarded):
+    async def until_caught_up() -> str:
+        follower = KafkaFollower(MetricsSink(), guarded.settings("sink"))
+        run = asyncio.create_task(follower.run())
+        async with asyncio.timeout(60):
+            while not follower.caught_up and not run.done():
+                await asyncio.sleep(0.1)
+        follower.stop()
+        await run
+        return follower.away
+
+    assert asyncio.run(until_caught_up()) == ""
+
+
+def test_a_reader_reads_decisions_and_changes_nothing(guarded: Guarded):
+    kafka = guarded.settings("reader")
+    asyncio.run(written(guarded.settings("admin"), "evictions", b"evicted"))
+    assert asyncio.run(first(kafka, "evictions", "gpu-vitals.reader-mine")) == b"evicted"
+    for topic in acls.READ_BY_ANYBODY:
+        with pytest.raises((TopicAuthorizationFailedError, ClusterAuthorizationFailedError)):
+            asyncio.run(written(kafka, topic))
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(seen(kafka, "observations"))
+    with pytest.raises(GroupAuthorizationFailedError):
+        asyncio.run(committed(kafka, kafka.group("sink.metrics")))
+
+
+def test_whom_nothing_was_granted_is_told_so_instead_of_topics_that_are_missing(guarded: Guarded):
+    for ask in (check, topics.create):
+        with pytest.raises(UsageProblem, match=r"^kafka: User:nobody is not authorized: may not "):
+            asyncio.run(ask(guarded.settings("nobody")))
+
+
+def test_a_wrong_password_is_one_clear_line(guarded: Guarded, tmp_path: Path):
+    wrong = tmp_path / "password"
+    wrong.write_text("wrong")
+    kafka = msgspec.structs.replace(guarded.settings("worker"), password_file=str(wrong))
+    with pytest.raises(UsageProblem, match=r"^kafka: no broker answers: .*Authentication failed: Invalid username"):
+        asyncio.run(check(kafka))
+
+
+def test_over_tls_names_and_passwords_work_as_well(guarded: Guarded):
+    asyncio.run(written(guarded.over_tls("agent"), "observations"))
+    assert asyncio.run(check(guarded.over_tls("worker"))).differences == []
+
+
+def test_a_broker_whose_certificate_is_not_trusted_is_not_spoken_to(guarded: Guarded):
+    kafka = msgspec.structs.replace(guarded.over_tls("worker"), tls_ca=None, tls=True)
+    with pytest.raises(UsageProblem, match=r"^kafka: no broker answers: .*certificate verify failed"):
+        asyncio.run(check(kafka))
+    with pytest.raises(KafkaError):
+        asyncio.run(written(kafka, "observations"))
