@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from pipeline.clock import wall_ms
 from pipeline.follow import Follower
@@ -128,7 +129,7 @@ class App:
         stage = running.stage
         ticks = self._log if self._live and at == 0 else None  # elsewhere time comes with the records
         running.task = asyncio.create_task(
-            run_task(stage.part(), stage.make, self._log, ticks=ticks, stats=running.stats)
+            run_task(stage.part(), partial(stage.make, 0), self._log, ticks=ticks, stats=running.stats)
         )
         return running.task
 

@@ -7,37 +7,63 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 
 import msgspec
 
-from pipeline.archive_log import BEFORE_ALL, ArchiveLog, Emit
+from pipeline.archive_log import BEFORE_ALL, ArchiveLog, Emit, Source, Start
 from pipeline.recording_file import Recordings
 from pipeline.runner import run_task
 from pipeline.topology import STAGES, Stage
+from processors.task import Task
 from schemas import records, topics
 from schemas.log import Output, Part, Record
 from schemas.recording import Digest, RunningDigest
 
+Show = Callable[[bytes], object]
+
 
 async def drive(inputs: Mapping[str, Iterable[Record]], emit: Emit, stages: Sequence[Stage] = STAGES) -> None:
-    """Run all stages until `inputs` (topic to records) end; what they do not give flows from stage to stage.
+    """Run all stages, one partition each, until `inputs` (topic to records) end.
 
-    emit: is handed the outputs of each stage in order; which stage comes first is the same every time.
+    What they do not give flows from stage to stage. emit: is handed the outputs of each stage in order; which
+    stage comes first is the same every time.
     """
-    log = ArchiveLog(inputs, {stage.input for stage in stages} - inputs.keys(), emit)
+    given = {stage.part(): inputs[stage.input] for stage in stages if stage.input in inputs}
+    await drive_parts(given, emit, stages)
 
-    async def run(stage: Stage) -> None:
-        await run_task(stage.part(), stage.make, log, commit_s=0.0, checkpoint_s=math.inf)
-        log.complete(stage.outputs)
 
-    runs = [asyncio.ensure_future(run(stage)) for stage in stages]
+async def drive_parts(
+    inputs: Mapping[Part, Source],
+    emit: Emit,
+    stages: Sequence[Stage] = STAGES,
+    starts: Mapping[Part, Start] | None = None,
+) -> dict[Part, Task]:
+    """Run the parts that `inputs` names, and of each stage that it does not name the one part, fed by the others.
+
+    starts: of parts that do not begin at the beginning. Returns the tasks as they are at the end.
+    """
+    by_name = {stage.name: stage for stage in stages}
+    fed_stages = [stage for stage in stages if not any(part.stage == stage.name for part in inputs)]
+    parts = [*inputs, *(stage.part() for stage in fed_stages)]
+    fed = {stage.part(): [part for part in parts if stage.input in by_name[part.stage].outputs] for stage in fed_stages}
+    log = ArchiveLog(inputs, fed, emit, starts)
+
+    async def run(part: Part) -> Task:
+        make = partial(by_name[part.stage].make, part.partition)
+        task = await run_task(part, make, log, commit_s=0.0, checkpoint_s=math.inf)
+        log.complete(part)
+        return task
+
+    runs = [asyncio.ensure_future(run(part)) for part in parts]
     try:
-        await asyncio.gather(*runs)
+        return dict(zip(parts, await asyncio.gather(*runs), strict=True))
     finally:
         for unfinished in runs:  # one has failed: the others would wait for its outputs
             unfinished.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
 
 
 @dataclass
@@ -56,13 +82,25 @@ class Replayed:
     differences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def count(self, stage: str, source: Iterable[Record]) -> Iterator[Record]:
+        """`source`, counted as input of `stage`."""
+        for record in source:
+            self.inputs[stage] += 1
+            yield record
+
+    def take(self, outputs: Iterable[Output]) -> None:
+        for output in outputs:
+            self.outputs[output.topic] += 1
+            if output.topic == topics.SCORES:
+                self.scores[output.key] = output.value
+
 
 def replay(
     paths: Sequence[Path],
     *,
     policy: records.PolicyChange | None = None,
     verify: bool = False,
-    show: Callable[[bytes], object] | None = None,
+    show: Show | None = None,
     only: Collection[str] = (),
     stages: Sequence[Stage] = STAGES,
 ) -> Replayed:
@@ -77,41 +115,53 @@ def replay(
     result = Replayed(inputs=Counter(dict.fromkeys(sorted(given), 0)))
     check = Check(digests)
 
-    def counted(stage: Stage) -> Iterator[Record]:
-        source = recordings.records(stage.name)
-        for record in _after(policy, source) if policy and stage is stages[0] else source:
-            result.inputs[stage.name] += 1
-            yield record
+    def source(stage: Stage) -> Iterator[Record]:
+        found = recordings.records(stage.name)
+        return result.count(stage.name, behind(policy, found) if policy and stage is stages[0] else found)
 
     def emit(part: Part, outputs: Sequence[Output]) -> None:
         check.add(part.stage, outputs)
-        for output in outputs:
-            result.outputs[output.topic] += 1
-            if output.topic == topics.SCORES:
-                result.scores[output.key] = output.value
-            if show and (not only or output.topic in only):
-                show(as_json(output))
+        result.take(outputs)
+        if show:
+            for output in outputs:
+                if not only or output.topic in only:
+                    show(as_json(output))
 
-    inputs = {stage.input: counted(stage) for stage in stages if stage.name in given}
-    asyncio.run(drive(inputs, emit, stages))
+    asyncio.run(drive({stage.input: source(stage) for stage in stages if stage.name in given}, emit, stages))
     check.finish()
     result.digests, result.proved, result.differences = len(digests), check.proved, check.differences
     result.notes = recordings.notes
     return result
 
 
-def as_json(output: Output) -> bytes:
-    """The output as a line; its value as the JSON that it is, null where it removes its key."""
+def as_json(output: Output, part: Part | None = None) -> bytes:
+    """The output as a line; its value as the JSON that it is, null where it removes its key.
+
+    part: whose output it is, where there are several.
+    """
     line = {
         "topic": output.topic,
         "key": output.key,
         "kind": output.kind,
         "ts": output.ts,
+        **({"stage": part.stage, "partition": part.partition} if part else {}),
         "offset": output.offset,
         "ordinal": output.ordinal,
         "value": msgspec.Raw(output.value or b"null"),
     }
     return msgspec.json.encode(line) + b"\n"
+
+
+def behind(policy: records.PolicyChange, source: Iterator[Record]) -> Iterator[Record]:
+    """`source` behind the record that puts `policy` in force, at the time of its first record."""
+    for first in source:
+        yield in_force(msgspec.structs.replace(policy, ts=first.ts), first.ts, BEFORE_ALL)
+        yield from chain([first], source)
+
+
+def in_force(policy: records.PolicyChange, ts: int, offset: int) -> Record:
+    """The record that puts `policy` in force. ts: its append time."""
+    return Record(offset, ts, "", "policy", records.encode(policy))
 
 
 class Check:
@@ -155,11 +205,3 @@ class Check:
             f"{recorded.outputs} outputs recorded, {replayed.outputs} replayed"
         )
         self._waiting[stage].clear()
-
-
-def _after(policy: records.PolicyChange, source: Iterator[Record]) -> Iterator[Record]:
-    """`source` behind the record that puts `policy` in force, at the time of its first record."""
-    for first in source:
-        change = msgspec.structs.replace(policy, ts=first.ts)
-        yield Record(BEFORE_ALL, first.ts, "", "policy", records.encode(change))
-        yield from chain([first], source)

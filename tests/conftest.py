@@ -3,13 +3,13 @@
 import asyncio
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from pipeline.kafka import topics
+from pipeline.kafka import reading, topics
 from pipeline.kafka.settings import Kafka
 from scripts.kafka_broker import Broker
 
@@ -50,3 +50,17 @@ def own_broker(tmp_path: Path) -> Iterator[Broker]:
     broker.start()
     yield broker
     broker.kill()
+
+
+@pytest.fixture(scope="session")
+def settled() -> Callable[[Kafka, str], Awaitable[None]]:
+    """Waits until what was committed to a topic can be read: that is moments after the commit has returned."""
+
+    async def wait(kafka: Kafka, topic: str) -> None:
+        places = (await reading.partitions(kafka, topic))[topic]
+        async with reading.opened(kafka) as committed, reading.opened(kafka, committed=False) as all_:
+            async with asyncio.timeout(10.0):
+                while await committed.kept(places) != await all_.kept(places):
+                    await asyncio.sleep(0.01)
+
+    return wait

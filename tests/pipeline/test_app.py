@@ -49,7 +49,7 @@ class Takes(Sink):
         self.taken = []
         self.closed = 0
 
-    async def apply(self, topic, records):
+    async def apply(self, topic, records, partition=0):
         self.taken += [(topic, record.key) for record in records]
 
     async def close(self):
@@ -57,7 +57,7 @@ class Takes(Sink):
 
 
 class Breaks(Takes):
-    async def apply(self, topic, records):
+    async def apply(self, topic, records, partition=0):
         raise BrokenPipeError
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 
-from pipeline.archive_log import BEFORE_ALL, ArchiveLog
+from pipeline.archive_log import BEFORE_ALL, ArchiveLog, Start
 from pipeline.errors import UsageProblem
 from pipeline.recording_file import Recordings
-from schemas.log import Output, Part, Record
+from schemas.log import Checkpoint, Output, Part, Record
 from schemas.recording import Digest, render, render_digest
 
 FIRST = Part("first", "observations")
@@ -141,7 +142,7 @@ def test_outputs_are_handed_over_and_fed_to_the_next_stage() -> None:
     async def main() -> None:
         handed: list[Output] = []
         given = [Record(n, n, "k", "x", b"") for n in range(3)]
-        log = ArchiveLog({"observations": given}, {"fleet-events"}, lambda part, outputs: handed.extend(outputs))
+        log = ArchiveLog({FIRST: given}, {SECOND: [FIRST]}, lambda part, outputs: handed.extend(outputs))
         assert await log.restore(FIRST) == (None, BEFORE_ALL)
         assert [batch async for batch in log.read(FIRST, 0)] == [given]
 
@@ -153,12 +154,66 @@ def test_outputs_are_handed_over_and_fed_to_the_next_stage() -> None:
         ]
         await log.commit(FIRST, outputs[:1], 1)
         (first,) = await anext(reader)
-        assert first == Record(0, 9, "k", "a", b"1", ("first", 0, 0, 0))
+        assert first == Record(0, 9, "k", "a", b"1", ("first", 0, 0, 0, 0))
         await log.commit(FIRST, outputs[1:], 3)
-        log.complete(["fleet-events", "scores"])
+        log.complete(FIRST)
         (second,) = await anext(reader)
         assert (second.offset, second.value) == (1, b"3")
         assert [batch async for batch in reader] == []
         assert handed == outputs
 
     asyncio.run(main())
+
+
+def test_what_several_parts_say_is_merged_by_time_whoever_runs_ahead() -> None:
+    """In each order of arrival the same records come in the same order, and none before its time is sure."""
+    writers = [Part("first", "observations", partition) for partition in range(3)]
+    said = [
+        [output("a", 10), output("b", 30), output("c", 20)],  # a clock that falls back overtakes nobody
+        [output("d", 10), output("e", 40)],
+        [],
+    ]
+
+    async def merged(order: Sequence[int]) -> list[str]:
+        log = ArchiveLog({}, {SECOND: writers}, lambda part, outputs: None)
+        reader = log.read(SECOND, 0)
+        for at in order:
+            for each in said[at]:
+                await log.commit(writers[at], [each], 0)
+            log.complete(writers[at])
+        found = [record async for batch in reader for record in batch]
+        assert [record.offset for record in found] == list(range(5))
+        return [record.key for record in found]
+
+    for order in permutations(range(3)):
+        assert asyncio.run(merged(order)) == ["a", "d", "b", "c", "e"]
+
+
+def test_merged_reader_waits_for_those_who_may_still_say_something_earlier() -> None:
+    async def main() -> None:
+        writers = [Part("first", "observations", partition) for partition in range(2)]
+        log = ArchiveLog({}, {SECOND: writers}, lambda part, outputs: None)
+        batch = asyncio.ensure_future(anext(log.read(SECOND, 0)))
+        await log.commit(writers[0], [output("late", 20)], 0)
+        await asyncio.sleep(0.01)
+        assert not batch.done()
+        await log.commit(writers[1], [output("early", 10)], 0)
+        assert [record.key for record in await batch] == ["early"]
+
+    asyncio.run(main())
+
+
+def test_part_that_does_not_begin_at_the_beginning_gets_its_state() -> None:
+    async def main() -> None:
+        start = Start(Checkpoint(7, b"state"), 6)
+        log = ArchiveLog({}, {SECOND: [FIRST]}, lambda part, outputs: None, {FIRST: start, SECOND: start})
+        assert await log.restore(FIRST) == (Checkpoint(7, b"state"), 6)
+        await log.commit(FIRST, [output("a", 1)], 8)
+        (record,) = await anext(log.read(SECOND, 7))
+        assert record.offset == 7, "what it is fed is numbered on"
+
+    asyncio.run(main())
+
+
+def output(key: str, ts: int) -> Output:
+    return Output("fleet-events", key, "x", b"", ts, ts, 0)

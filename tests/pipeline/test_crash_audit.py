@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,8 +106,8 @@ def contents(directory: Path) -> Contents:
 def undisturbed(stage: Stage, given: Sequence[Record]) -> tuple[list[Output], bytes]:
     """What `stage` makes of `given` in one go: its outputs and its state."""
     outputs: list[Output] = []
-    log = ArchiveLog({stage.input: given}, (), lambda part, more: outputs.extend(more))
-    task = asyncio.run(run_task(stage.part(), stage.make, log, commit_s=0.0, checkpoint_s=math.inf))
+    log = ArchiveLog({stage.part(): given}, {}, lambda part, more: outputs.extend(more))
+    task = asyncio.run(run_task(stage.part(), partial(stage.make, 0), log, commit_s=0.0, checkpoint_s=math.inf))
     return outputs, task.checkpoint().data
 
 

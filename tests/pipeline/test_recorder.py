@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Relay:
 
     topics: tuple[str, ...] = ("xids", "fleet-events")
 
-    def __init__(self) -> None:
+    def __init__(self, partition: int = 0) -> None:
         self.count = 0
 
     def step(self, records: Sequence[Record]) -> list[Output]:
@@ -76,7 +77,9 @@ class House:
         await self.log.append("observations", entries)
         for stage in STAGES:
             stats = Stats()
-            run = asyncio.ensure_future(run_task(stage.part(), stage.make, self.log, commit_s=0.0, stats=stats))
+            run = asyncio.ensure_future(
+                run_task(stage.part(), partial(stage.make, 0), self.log, commit_s=0.0, stats=stats)
+            )
             while self.log.committed(stage.part()) < self.log.end_offset(stage.input):
                 await asyncio.sleep(0)
             run.cancel()
