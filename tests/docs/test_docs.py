@@ -12,7 +12,8 @@ from pipeline.settings import PREFIX, Settings
 from schemas import recording
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(path for pattern in ("*.md", "docs/*.md", "docs/reference/*.md") for path in ROOT.glob(pattern))
+FOLDERS = ("*.md", "docs/*.md", "docs/kafka/*.md", "docs/reference/*.md")
+PAGES = sorted(path for pattern in FOLDERS for path in ROOT.glob(pattern))
 WRITTEN = [path for path in PAGES if path.parent.name != "reference"]
 FENCES = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^]\n]*\]\(([^)\s]+)\)")
