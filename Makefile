@@ -3,13 +3,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := schemas producers processors sinks pipeline
+KILLS ?= 200
 
 # Every installation, the build backend's included, takes its versions from one file.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test test-system lint format generate bench lock clean
+.PHONY: help run kafka-demo test chaos test-system lint format generate bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,12 +18,18 @@ help: ## list these targets
 run: .venv/.runtime ## run the pipeline on this machine; ARGS="--help" shows its options
 	@$(BIN)/gpu-vitals run $(ARGS)
 
+kafka-demo: .venv/.broker ## a Kafka of its own, two workers, simulated agents, the live view
+	@$(BIN)/python -m scripts.kafka_demo $(ARGS)
+
 test: .venv/.test ## run the tests that need nothing but Python, with a coverage report
 	$(BIN)/pytest -m "not system" --cov --cov-report=term $(ARGS)
 
 test-system: .venv/.test ## install Debian packages (root, apt-get) and run the tests that need them
 	scripts/install-system-packages
 	$(BIN)/pytest -m system $(ARGS)
+
+chaos: .venv/.test ## kill everything on a real Kafka, KILLS times, and hold what is committed against a rerun
+	KILLS=$(KILLS) $(BIN)/pytest -s tests/pipeline/kafka/test_crash_audit.py $(ARGS)
 
 lint: .venv/.dev ## check style, types, the direction of imports, and that generated files are fresh
 	$(BIN)/ruff check
@@ -38,7 +45,7 @@ format: .venv/.dev ## rewrite the code in the one style, and mend what can be me
 generate: .venv/.dev ## write the generated files anew
 	$(BIN)/python -m pipeline.generate
 
-bench: .venv/.runtime ## run the benchmarks
+bench: .venv/.broker ## run the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: .venv/.dev ## write constraints.txt anew: the newest versions that fit every supported Python
@@ -55,13 +62,17 @@ clean: ## remove .venv, caches and build results
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch .venv/.runtime
 
+.venv/.broker: pyproject.toml constraints.txt | $(BIN)/python
+	@$(BIN)/python -m pip install --quiet --editable '.[broker]'
+	@touch .venv/.runtime .venv/.broker
+
 .venv/.test: pyproject.toml constraints.txt | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --editable '.[test]'
-	@touch .venv/.runtime .venv/.test
+	@touch .venv/.runtime .venv/.broker .venv/.test
 
 .venv/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@touch .venv/.runtime .venv/.test .venv/.dev
+	@touch .venv/.runtime .venv/.broker .venv/.test .venv/.dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

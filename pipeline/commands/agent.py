@@ -10,6 +10,8 @@ from pipeline.commands.kafka_options import loaded
 from pipeline.errors import UsageProblem
 from pipeline.logs import FORMATS, for_service
 
+PAST_MS = 3_600_000  # a simulated fleet that lives faster begins in the past: nobody believes a clock that is ahead
+
 
 @click.command(name="agent")
 @click.option(
@@ -22,7 +24,9 @@ from pipeline.logs import FORMATS, for_service
 @click.option("--node", metavar="NAME", help="What its records call this machine.  [default: its host name]")
 @click.option("--cluster", metavar="NAME", help="What they call its cluster.  [default: default]")
 @click.option("--follow", is_flag=True, default=None, help="Go on reading kernel logs as they grow, through rotations.")
-@click.option("--speed", type=float, metavar="X", help="How fast simulated time passes.  [default: 1]")
+@click.option(
+    "--speed", type=float, metavar="X", help="How fast simulated time passes, from an hour ago on.  [default: 1]"
+)
 @click.option("--listen", metavar="[HOST:]PORT", help="Serve /metrics, /healthz, /readyz; loopback if no host.")
 @click.option("--log-format", type=click.Choice(FORMATS), default="text", help="Of standard error.")
 @click.option("--bootstrap", metavar="HOST:PORT,...", help="Kafka's brokers.  [default: 127.0.0.1:9092]")
@@ -67,4 +71,5 @@ def command(
         raise UsageProblem("no source to read", "name one: --source kmsg, or --source simulator:64 to try it out")
     if any(name.startswith("simulator:") for name in settings.sources) and settings.speed is None:
         settings = msgspec.structs.replace(settings, speed=1.0)
-    asyncio.run(Agent(settings, plan(settings, wall_ms())).run())
+    past_ms = PAST_MS if (settings.speed or 1.0) > 1.0 else 0
+    asyncio.run(Agent(settings, plan(settings, wall_ms() - past_ms)).run())
