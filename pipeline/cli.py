@@ -15,7 +15,7 @@ COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.comma
     "run": "Judge a fleet continuously: sources to decisions.",
     "scan": "Judge once from kernel logs and exporter pages.",
     "xid": "Find Xids in kernel logs; explain Xid codes.",
-    "policy": "Show a policy's effective values; check a file; put one in force.",
+    "policy": "Show, check and apply policies.",
     "simulate": "Write a recording of a simulated fleet.",
     "replay": "Run the stages over a recording, or over Kafka's topics.",
     "worker": "Take a share of the stages' work from Kafka.",

@@ -24,6 +24,7 @@ from processors.fleet import Fleet, Member
 from processors.fleet_events import fleet_event
 from processors.versions import complaint
 from schemas.log import Checkpoint, Output, Record
+from schemas.policy import known
 from schemas.records import ConditionChange, Gone, Operator, PolicyChange, Reason, Tick
 from schemas.states import Action, Condition
 
@@ -101,7 +102,8 @@ class ClusterTask:
         return checkpoints.pack(VERSION, self._next_offset, saved)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        saved = msgspec.convert(checkpoints.unpack(VERSION, checkpoint), Saved)
+        state = checkpoints.unpack(VERSION, checkpoint)
+        saved = msgspec.convert(state | {"policy": known(state["policy"], Policy)}, Saved)
         self.policy, self.policy_id, self._policies = saved.policy, saved.policy_id, saved.policies
         self._clock_ms = saved.clock_ms
         self._newest = {(stage, partition): place for stage, partition, place in saved.newest}

@@ -263,7 +263,7 @@ class Judges:
                 sampled, table = saved["signals"][signal.name]
                 self.rounds.sampled[at, :count] = np.frombuffer(sampled, "i8")
                 self.tables[at].load(count, table)
-        self.apply(policies.from_change(msgspec.json.decode(saved["policy"], type=records.PolicyChange)))
+        self.apply(policies.from_state(msgspec.json.decode(saved["policy"], type=records.PolicyChange)))
 
     @property
     def bytes_per_gpu(self) -> int:

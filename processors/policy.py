@@ -10,7 +10,7 @@ import msgspec
 
 from processors import cluster_policy
 from processors.signal import Seconds, Signal, discover
-from schemas.policy import Caps
+from schemas.policy import Caps, known
 from schemas.records import PolicyChange
 
 
@@ -93,6 +93,12 @@ def from_document(name: str, document: dict[str, Any]) -> Policy:
 def from_change(change: PolicyChange) -> Policy:
     """The policy a record carries. Raises msgspec.ValidationError."""
     return from_document(change.id.rpartition("@")[0] or change.id, change.document)
+
+
+def from_state(change: PolicyChange) -> Policy:
+    """The policy that another version of the code had in force, as far as this one knows its keys."""
+    change.document = known(change.document, document_type())
+    return from_change(change)
 
 
 def to_change(policy: Policy, ts: int) -> PolicyChange:

@@ -62,3 +62,14 @@ class Caps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not 1.0 >= self.warning >= self.critical >= self.evict >= 0.0:
             raise ValueError("caps must fall from warning to critical to evict, between 1.0 and 0.0")
+
+
+def known(document: Any, type_: Any) -> Any:
+    """`document` without what `type_` does not know: for states, which versions of the code hand to each other.
+
+    What somebody says anew is held to every word.
+    """
+    if not (isinstance(type_, type) and issubclass(type_, msgspec.Struct) and isinstance(document, dict)):
+        return document
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(type_)}
+    return {key: known(value, fields[key]) for key, value in document.items() if key in fields}

@@ -25,7 +25,7 @@ PAST_MS = 3_600_000  # a simulated fleet that lives faster begins in the past: n
 @click.option("--cluster", metavar="NAME", help="What they call its cluster.  [default: default]")
 @click.option("--follow", is_flag=True, default=None, help="Go on reading kernel logs as they grow, through rotations.")
 @click.option(
-    "--speed", type=float, metavar="X", help="How fast simulated time passes, from an hour ago on.  [default: 1]"
+    "--speed", type=float, metavar="X", help="How fast simulated time passes.  [default: 1]"
 )
 @click.option("--listen", metavar="[HOST:]PORT", help="Serve /metrics, /healthz, /readyz; loopback if no host.")
 @click.option("--log-format", type=click.Choice(FORMATS), default="text", help="Of standard error.")

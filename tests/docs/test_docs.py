@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.generated import examples
-from pipeline.settings import PREFIX, Settings
+from pipeline.kafka.settings import Kafka
+from pipeline.settings import KAFKA_PREFIX, PREFIX, Settings
 from schemas import recording
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,9 +70,11 @@ def test_the_index_names_every_document() -> None:
 
 def test_every_setting_is_documented() -> None:
     page = (ROOT / "docs/configuration.md").read_text("utf-8")
-    for setting in Settings.__struct_fields__:
-        assert f"`{PREFIX}{setting.upper()}" in page
-        assert re.search(rf"\| `{setting}\b", page), setting
+    own = [setting for setting in Settings.__struct_fields__ if setting != "kafka"]
+    for prefix, settings in ((PREFIX, own), (KAFKA_PREFIX, Kafka.__struct_fields__)):
+        for setting in settings:
+            assert re.search(rf"`({prefix}|_){setting.upper()}\b", page), setting
+            assert re.search(rf"[|,] `{setting}\b", page), setting
 
 
 def test_every_key_of_a_recording_is_documented() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import UsageProblem
+from pipeline.kafka.settings import Kafka
 from pipeline.settings import FILE, Settings, load, parse_address, parse_duration
 
 
@@ -57,7 +58,8 @@ def test_every_setting_can_come_from_the_environment():
         "GPU_VITALS_CLUSTER": "c1",
         "GPU_VITALS_NODE": "n1",
     }
-    assert {name.removeprefix("GPU_VITALS_").lower() for name in environment} == set(Settings.__struct_fields__)
+    named = {name.removeprefix("GPU_VITALS_").lower() for name in environment}
+    assert named == set(Settings.__struct_fields__) - {"kafka"}
     assert load(None, environment, {}) == Settings(
         sources=["kmsg", "exporter:http://localhost:9400/metrics"],
         policy="spec",
@@ -71,6 +73,48 @@ def test_every_setting_can_come_from_the_environment():
         cluster="c1",
         node="n1",
     )
+
+
+def test_every_setting_of_kafka_can_come_from_the_environment():
+    environment = {
+        "GPU_VITALS_KAFKA_BOOTSTRAP": "k1:9092,k2:9092",
+        "GPU_VITALS_KAFKA_PREFIX": "fleet-1.",
+        "GPU_VITALS_KAFKA_GENERATION": "1",
+        "GPU_VITALS_KAFKA_PARTITIONS": "16",
+        "GPU_VITALS_KAFKA_REPLICATION": "3",
+        "GPU_VITALS_KAFKA_TLS": "true",
+        "GPU_VITALS_KAFKA_TLS_CA": "ca.pem",
+        "GPU_VITALS_KAFKA_TLS_CERT": "cert.pem",
+        "GPU_VITALS_KAFKA_TLS_KEY": "key.pem",
+        "GPU_VITALS_KAFKA_SASL": "SCRAM-SHA-512",
+        "GPU_VITALS_KAFKA_USER": "agent",
+        "GPU_VITALS_KAFKA_PASSWORD_FILE": "password",
+        "GPU_VITALS_KAFKA_SESSION_TIMEOUT_S": "6",
+    }
+    named = {name.removeprefix("GPU_VITALS_KAFKA_").lower() for name in environment}
+    assert named == set(Kafka.__struct_fields__)
+    assert load(None, environment, {}).kafka == Kafka(
+        bootstrap="k1:9092,k2:9092",
+        prefix="fleet-1.",
+        generation=1,
+        partitions=16,
+        replication=3,
+        tls=True,
+        tls_ca="ca.pem",
+        tls_cert="cert.pem",
+        tls_key="key.pem",
+        sasl="SCRAM-SHA-512",
+        user="agent",
+        password_file="password",
+        session_timeout_s=6.0,
+    )
+
+
+def test_flags_outrank_the_environment_and_that_the_file_key_by_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / FILE).write_text('[kafka]\nbootstrap = "file:1"\nprefix = "file."\npartitions = 3\n')
+    loaded = load(None, {"GPU_VITALS_KAFKA_PREFIX": "env.", "GPU_VITALS_KAFKA_USER": "u"}, {"kafka": {"user": "flag"}})
+    assert loaded.kafka == Kafka(bootstrap="file:1", prefix="env.", partitions=3, user="flag")
 
 
 def test_variables_that_kubernetes_sets_for_a_service_of_our_name_are_left_alone():

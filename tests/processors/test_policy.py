@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from pipeline.policies import PROFILES, load
-from processors.policy import Policy, document_type, from_change, from_document, to_change, unit
+from processors.policy import Policy, document_type, from_change, from_document, from_state, to_change, unit
 from processors.signal import Signal, discover
 from schemas.policy import Caps
 from schemas.records import PolicyChange, encode
@@ -109,3 +109,13 @@ def test_the_document_type_is_made_once() -> None:
 )
 def test_names_end_in_their_unit(name: str, expected: str) -> None:
     assert unit(name) == expected
+
+
+def test_a_state_of_a_newer_version_is_applied_as_far_as_it_is_known_and_a_record_is_not() -> None:
+    change = to_change(from_document("default", {"node": {"improve_after_s": 60.0}}), 0)
+    change.document["signals"]["of_tomorrow"] = {"enabled": True}
+    change.document["signals"]["temperature"]["of_tomorrow"] = 1.0
+    change.document["cluster"]["of_tomorrow"] = 2
+    with pytest.raises(msgspec.ValidationError, match="of_tomorrow"):
+        from_change(change)
+    assert from_state(change).values.node.improve_after_s == 60.0
