@@ -8,12 +8,12 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline import policy_errors
+from pipeline import logs, policy_errors
 from pipeline.app import App, cancel
 from pipeline.errors import UsageProblem
 from pipeline.log import Unavailable
@@ -23,8 +23,9 @@ from pipeline.settings import Settings, parse_address
 from pipeline.sqlite_log import DataDirectoryError, SqliteLog
 from processors.policy import Policy, to_change
 from sinks.console import ConsoleSink
+from sinks.families import CONTENT_TYPE
 from sinks.http import HttpServer, Pages
-from sinks.metrics import CONTENT_TYPE, MetricsSink, StageStats
+from sinks.metrics import MetricsSink, StageStats
 from sinks.sink import Sink
 from sinks.stream import DecisionStream
 from sinks.view import Facts
@@ -38,7 +39,7 @@ def run(settings: Settings, live_view: bool) -> None:
     planned = plan(settings)
     policy = policy_errors.load(settings.policy)
     with ExitStack() as stack:
-        warnings = stack.enter_context(_warnings(live_view))
+        warnings = stack.enter_context(logs.collected(live_view))
         directory = planned.data_dir or Path(stack.enter_context(TemporaryDirectory(prefix="gpu-vitals-")))
         try:
             log = SqliteLog(directory)
@@ -146,37 +147,3 @@ class _Run:
         for each in self._app.stages:
             stats = each.stats
             yield StageStats(each.stage.name, stats.records, stats.outputs, stats.commits, stats.restores, each.lag)
-
-
-@contextmanager
-def _warnings(live_view: bool) -> Iterator[deque[str]]:
-    """What the pipeline logs: to standard error; under a live view, which it would tear, at the end."""
-    kept: deque[str] = deque(maxlen=100)
-    handler = _Kept(kept) if live_view else logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line())
-    root = logging.getLogger()
-    root.addHandler(handler)
-    level = root.level
-    root.setLevel(logging.INFO)
-    try:
-        yield kept
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-        for line in kept:
-            print(line, file=sys.stderr)
-
-
-class _Line(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        return level + super().format(record)
-
-
-class _Kept(logging.Handler):
-    def __init__(self, kept: deque[str]) -> None:
-        super().__init__()
-        self._kept = kept
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._kept.append(self.format(record))

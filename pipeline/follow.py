@@ -29,6 +29,8 @@ class Follower:
         self._backoff_s = backoff_s
         self._turn = asyncio.Lock()
         self._next: dict[str, int] = {}
+        self._to_read: dict[str, int] = {}  # where a view's topics ended when it started
+        self._caught_up = False
         self.outage = ""
 
     async def run(self) -> None:
@@ -80,6 +82,8 @@ class Follower:
 
     async def _start(self, topic: str) -> int:
         if self._sink.rebuilds:
+            self._to_read.setdefault(topic, self._log.end_offset(topic))
+            self._catch_up()
             return self._next.get(topic, 0)
         position = await self._log.position(self._name(topic))
         offset = int(position) if position else 0
@@ -92,6 +96,15 @@ class Follower:
         if not self._sink.rebuilds:
             await self._log.append(topic, [], self._name(topic), str(next_offset))
             self._log.hold(self._name(topic), topic, next_offset)
+        else:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        if self._caught_up or self._to_read.keys() < set(self._sink.topics):
+            return
+        if all(self._next.get(topic, 0) >= end for topic, end in self._to_read.items()):
+            self._caught_up = True
+            self._sink.caught_up()
 
     def _name(self, topic: str) -> str:
         return f"sink {self._sink.name} {topic}"

@@ -124,10 +124,11 @@ class Worker:
         ours = {stage.part(partition) for partition in partitions}
         logger.info("stage %s: partitions %s", stage.name, ", ".join(map(str, sorted(partitions))) or "none")
         await self._end([each for part, each in self.running.items() if part.stage == stage.name and part not in ours])
+        among = stage.among(self.members[stage.name].partitions())
         for part in sorted(ours - self.running.keys()):
             running = self.running[part] = Running(part)
             self._observe(running)
-            running.task = group.create_task(self._run(stage, running), name=f"{part.stage}/{part.partition}")
+            running.task = group.create_task(self._run(among, running), name=f"{part.stage}/{part.partition}")
 
     async def _run(self, stage: Stage, running: Running) -> None:
         part = running.part

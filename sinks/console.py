@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from schemas import topics
 from schemas.log import Record
-from sinks.sink import Sink
+from sinks.sink import Applied, Sink
 from sinks.view import Facts, View
 
 if TYPE_CHECKING:
@@ -32,16 +32,15 @@ class ConsoleSink(Sink):
         self.view = View()
         self._facts = facts
         self._console = console or Console()
-        self._applied: dict[str, int] = {}
+        self._applied = Applied()
 
-    async def apply(self, topic: str, records: Sequence[Record]) -> None:
-        for record in records:
-            if record.offset > self._applied.get(topic, -1):
-                self._applied[topic] = record.offset
-                try:
-                    self.view.take(topic, record)
-                except ValueError:  # of a newer version: shown by a newer view
-                    continue
+    async def apply(self, topic: str, records: Sequence[Record], partition: int = 0) -> None:
+        for record in self._applied.fresh(topic, partition, records):
+            try:
+                self.view.take(topic, record)
+            except ValueError:  # of a newer version: shown by a newer view
+                continue
+        self._applied.add(topic, partition, records)
 
     async def show(self) -> None:
         """Draw until cancelled; then leave the last view on the terminal."""

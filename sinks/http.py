@@ -6,26 +6,49 @@ It runs in threads of its own: a slow client holds up neither the pipeline nor a
 from __future__ import annotations
 
 import json
+import logging
 import socket
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from email.message import Message
 from http import HTTPStatus
-from socketserver import ThreadingMixIn
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-from wsgiref.types import StartResponse, WSGIEnvironment
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
 
 CLIENT_TIMEOUT_S = 10.0
 
 Problems = Mapping[str, str]  # what: why
 
+logger = logging.getLogger(__name__)
+
+
+class Request(NamedTuple):
+    """path: decoded, without the query. query: the values of each name, as often as it stands there."""
+
+    path: str
+    query: Mapping[str, Sequence[str]] = {}
+    headers: Message = Message()
+
+
+class Answer(NamedTuple):
+    """body: in pieces; a generator's are sent as they come, for as long as it goes on, and then it is closed."""
+
+    status: HTTPStatus
+    kind: str
+    body: Sequence[bytes] | Generator[bytes, None, None]
+    headers: Mapping[str, str] = {}
+
 
 class Pages:
-    """What is served, as a WSGI application. Each is asked anew, in the server's threads.
+    """What is served. Each page is asked anew, in the server's threads.
 
     metrics: the page and its content type. unhealthy: what only a person can mend (503 on /healthz).
     unready: what it still waits for, beside that (503 on /readyz).
     """
+
+    names: Sequence[str] = ("/metrics", "/healthz", "/readyz")
 
     def __init__(
         self,
@@ -37,24 +60,16 @@ class Pages:
         self._unhealthy = unhealthy
         self._unready = unready
 
-    def __call__(self, environment: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        status, kind, body = self.answer(environment["REQUEST_METHOD"], environment["PATH_INFO"])
-        start(f"{status.value} {status.phrase}", [("Content-Type", kind), ("Content-Length", str(len(body)))])
-        return [] if environment["REQUEST_METHOD"] == "HEAD" else [body]
-
-    def answer(self, method: str, path: str) -> tuple[HTTPStatus, str, bytes]:
-        """Status, content type and body for one request."""
-        if method not in ("GET", "HEAD"):
-            return _text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n")
-        if path == "/metrics":
+    def answer(self, request: Request) -> Answer:
+        if request.path == "/metrics":
             body, kind = self._metrics()
-            return HTTPStatus.OK, kind, body
-        if path == "/healthz":
+            return Answer(HTTPStatus.OK, kind, [body])
+        if request.path == "/healthz":
             return _checked("healthy", self._unhealthy())
-        if path == "/readyz":
+        if request.path == "/readyz":
             return _checked("ready", {**self._unhealthy(), **self._unready()})
-        status = HTTPStatus.OK if path == "/" else HTTPStatus.NOT_FOUND
-        return _text(status, "/metrics\n/healthz\n/readyz\n")
+        status = HTTPStatus.OK if request.path == "/" else HTTPStatus.NOT_FOUND
+        return text(status, "".join(f"{name}\n" for name in self.names))
 
 
 class HttpServer:
@@ -64,8 +79,7 @@ class HttpServer:
     """
 
     def __init__(self, host: str, port: int, pages: Pages) -> None:
-        self._server = _Server(host, port)
-        self._server.set_app(pages)
+        self._server = _Server(host, port, pages)
         self._thread: Thread | None = None
         self.host = host
         self.port: int = self._server.server_address[1]
@@ -83,41 +97,85 @@ class HttpServer:
         self._server.server_close()
 
 
-def _checked(word: str, problems: Problems) -> tuple[HTTPStatus, str, bytes]:
+def text(status: HTTPStatus, content: str) -> Answer:
+    return Answer(status, "text/plain; charset=utf-8", [content.encode()])
+
+
+def _checked(word: str, problems: Problems) -> Answer:
     body: dict[str, Any] = {
         word: not problems,
         "problems": [{"what": what, "why": why} for what, why in problems.items()],
     }
     status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
-    return status, "application/json", json.dumps(body).encode() + b"\n"
+    return Answer(status, "application/json", [json.dumps(body).encode() + b"\n"])
 
 
-def _text(status: HTTPStatus, text: str) -> tuple[HTTPStatus, str, bytes]:
-    return status, "text/plain; charset=utf-8", text.encode()
+class _Handler(BaseHTTPRequestHandler):
+    """One request a connection, as HTTP/1.0 has it: nobody can keep a thread by keeping silent."""
 
+    timeout = CLIENT_TIMEOUT_S  # for each piece that is sent, too
+    server: _Server
 
-class _Handler(WSGIRequestHandler):
-    timeout = CLIENT_TIMEOUT_S
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query = parse_qs(url.query, keep_blank_values=True)
+        self._send(self.server.pages.answer(Request(unquote(url.path), query, self.headers)))
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def __getattr__(self, name: str) -> Any:
+        """Asked for do_METHOD: there are no others."""
+        if name.startswith("do_"):
+            return self._refuse
+        raise AttributeError(name)
+
+    def _refuse(self) -> None:
+        self._send(text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n")._replace(headers={"Allow": "GET, HEAD"}))
+
+    def _send(self, answer: Answer) -> None:
+        endless = isinstance(answer.body, Generator)
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        if not endless:
+            self.send_header("Content-Length", str(sum(map(len, answer.body))))
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        try:
+            self.end_headers()
+            if self.command != "HEAD":
+                for piece in answer.body:
+                    self.wfile.write(piece)
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True  # a client that went away, or does not read, is no news
+        finally:
+            if isinstance(answer.body, Generator):
+                answer.body.close()
+
+    def version_string(self) -> str:
+        return "gpu-vitals"
 
     def log_message(self, format: str, *args: Any) -> None:
         """Scrapes are no news."""
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
+class _Server(ThreadingHTTPServer):
     block_on_close = False  # a client that keeps its connection open does not hold up the end
+    request_queue_size = 128
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, pages: Pages) -> None:
+        self.pages = pages
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
-        """Without the look-up of the host's name that WSGIServer makes: it can take seconds."""
+        """Without the look-up of the host's name that HTTPServer makes: it can take seconds."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-        self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news either."""
+        """A client that went away is no news either; a page that cannot be made is."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            logger.exception("a request could not be answered")

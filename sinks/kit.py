@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from schemas.log import Record
+from schemas.topics import TOPICS
 from sinks.sink import Sink
+
+Batch = tuple[int, Sequence[Record]]  # partition, records of it
 
 
 class Probe(NamedTuple):
@@ -32,29 +35,45 @@ async def _check(make: Callable[[], Probe], topic: str, records: Sequence[Record
     assert topic in declared.topics, f"{declared.name} does not read {topic}"
 
     nothing = await _seen(make, topic, [])
-    once = await _seen(make, topic, [records])
+    once = await _seen(make, topic, [(0, records)])
     assert once != nothing, "the records change nothing that `seen` shows: nothing is checked"
-    assert once == await _seen(make, topic, [records]), "rebuilt from the first record it is another"
+    assert once == await _seen(make, topic, [(0, records)]), "rebuilt from the first record it is another"
 
-    singly = [[record] for record in records]
+    singly: list[Batch] = [(0, [record]) for record in records]
     assert once == await _seen(make, topic, singly), "applied one by one it is another"
     for cut in range(1, len(records)):
-        batches = [records[:cut], records[cut:]]
+        batches: list[Batch] = [(0, records[:cut]), (0, records[cut:])]
         assert once == await _seen(make, topic, batches), f"cut behind record {cut} it is another"
 
-    assert once == await _seen(make, topic, [records, records]), "applied twice is not as applied once"
-    doubled = [batch for record in singly for batch in (record, record)]
+    assert once == await _seen(make, topic, [(0, records)] * 2), "applied twice is not as applied once"
+    doubled = [batch for one in singly for batch in (one, one)]
     assert once == await _seen(make, topic, doubled), "a record applied twice in a row counts twice"
     for back in range(1, len(records)):
-        again = [records, records[-back:]]
+        again: list[Batch] = [(0, records), (0, records[-back:])]
         assert once == await _seen(make, topic, again), f"the last {back} records given again count twice"
+    if topic in TOPICS and TOPICS[topic].spread:
+        await _check_partitions(make, topic, records, once)
 
 
-async def _seen(make: Callable[[], Probe], topic: str, batches: Sequence[Sequence[Record]]) -> Any:
+async def _check_partitions(make: Callable[[], Probe], topic: str, records: Sequence[Record], once: Any) -> None:
+    """Each partition counts its offsets from 0: the same offset in another one is another record."""
+    for cut in range(1, len(records)):
+        halves: list[Batch] = [(0, _numbered(records[:cut])), (1, _numbered(records[cut:]))]
+        split = await _seen(make, topic, halves)
+        assert once == split, f"with the records from {cut} on in another partition it is another"
+        doubled = await _seen(make, topic, [batch for half in halves for batch in (half, half)])
+        assert once == doubled, "a record of another partition applied twice in a row counts twice"
+
+
+def _numbered(records: Sequence[Record]) -> list[Record]:
+    return [record._replace(offset=offset) for offset, record in enumerate(records)]
+
+
+async def _seen(make: Callable[[], Probe], topic: str, batches: Sequence[Batch]) -> Any:
     """What a fresh sink shows after `batches`; closing it, twice even, takes nothing away."""
     sink, seen = make()
-    for batch in batches:
-        await sink.apply(topic, batch)
+    for partition, records in batches:
+        await sink.apply(topic, records, partition)
     await sink.close()
     await sink.close()
     return seen()

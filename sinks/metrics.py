@@ -9,24 +9,24 @@ specification: `dcgm_retired_pages_total` is a gauge (promtool: non-counter metr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import ClassVar, NamedTuple
 
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from schemas import fields, frames, records, topics
 from schemas.log import Record
 from schemas.records import gpu_key
 from schemas.states import CaseState, Condition
+from sinks.families import Samples, counter, gauge, page
 from sinks.readings import Reading, Readings
-from sinks.sink import Sink
+from sinks.sink import Applied, Sink
 
 GPU = ("gpu_id", "hostname")
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # OpenMetrics forbids a gauge named _total
+RECENT_S = 600.0  # of what changes all the time: more would take longer to read than it is good for
 
 
 class StageStats(NamedTuple):
@@ -44,6 +44,7 @@ class MetricsSink(Sink, Collector):
     """Applied to by the pipeline's thread, collected by any other. stages: asked at each collection."""
 
     name = "metrics"
+    recent_s: ClassVar[Mapping[str, float]] = {topics.OBSERVATIONS: RECENT_S, topics.FLEET_EVENTS: RECENT_S}
     topics = (
         topics.OBSERVATIONS,
         topics.SCORES,
@@ -58,7 +59,7 @@ class MetricsSink(Sink, Collector):
     def __init__(self, stages: Callable[[], Iterable[StageStats]] = tuple) -> None:
         self._stages = stages
         self._lock = Lock()
-        self._applied: dict[str, int] = {}
+        self._applied = Applied()
         self._now_ms = 0
         self._readings = Readings()
         self._scores: dict[str, records.Score] = {}
@@ -69,9 +70,9 @@ class MetricsSink(Sink, Collector):
         self._sources: dict[tuple[str, str], records.SourceStatus] = {}
         self._decisions = self._dead_letters = 0
         self._unreadable: Counter[str] = Counter()
-        self._corrected: dict[str, int] = {}  # what the node stage has dropped or put right so far
+        self._corrected: dict[int, dict[str, int]] = {}  # what each part of the node stage has put right so far
 
-    async def apply(self, topic: str, records: Sequence[Record]) -> None:
+    async def apply(self, topic: str, records: Sequence[Record], partition: int = 0) -> None:
         take = {
             topics.OBSERVATIONS: self._take_observation,
             topics.SCORES: self._take_score,
@@ -82,20 +83,16 @@ class MetricsSink(Sink, Collector):
             topics.DEAD_LETTER: self._take_dead_letter,
         }[topic]
         with self._lock:
-            for record in records:
-                if record.offset <= self._applied.get(topic, -1):
-                    continue
-                self._applied[topic] = record.offset
+            for record in self._applied.fresh(topic, partition, records):
                 try:
                     take(record)
                 except ValueError:  # bad input is a dead letter; a derived record may be of a newer version
                     self._unreadable[topic] += 1
+            self._applied.add(topic, partition, records)
 
     def page(self) -> bytes:
         """The text that Prometheus scrapes."""
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
-        return generate_latest(registry)
+        return page(self)
 
     def _take_observation(self, record: Record) -> None:
         self._now_ms = max(self._now_ms, record.ts)
@@ -130,8 +127,8 @@ class MetricsSink(Sink, Collector):
         self._xids[xid.fault, "" if xid.code is None else str(xid.code)] += 1
 
     def _take_fleet_event(self, record: Record) -> None:
-        if record.kind == "tick":
-            self._corrected = _tick(record.value).counts or self._corrected
+        if record.kind == "tick" and (counts := _tick(record.value).counts):
+            self._corrected[record.origin.partition if record.origin else 0] = counts
 
     def _take_dead_letter(self, record: Record) -> None:
         self._dead_letters += 1
@@ -144,26 +141,28 @@ class MetricsSink(Sink, Collector):
             evictions, xids = dict(self._evictions), dict(self._xids)
             sources, unreadable = dict(self._sources), dict(self._unreadable)
             decisions, dead_letters = self._decisions, self._dead_letters
-            corrected = dict(self._corrected)
+            corrected = Counter[str]()
+            for counts in self._corrected.values():
+                corrected.update(counts)
         yield from _health(scores)
         yield from _telemetry(readings)
-        yield _counter(
+        yield counter(
             "dynamo_gpu_eviction",
             "Times a GPU was taken out of service.",
             (*GPU, "reason"),
             evictions.items(),
         )
         yield from _fleet(scores, findings)
-        yield _counter("gpu_vitals_xid_events", "Xids and kin (see fault), coalesced.", ("fault", "code"), xids.items())
-        yield _counter("gpu_vitals_decisions", "Decisions published.", (), [((), decisions)])
-        yield _counter("gpu_vitals_dead_letters", "Records that could not be understood.", (), [((), dead_letters)])
-        yield _counter(
+        yield counter("gpu_vitals_xid_events", "Xids and kin (see fault), coalesced.", ("fault", "code"), xids.items())
+        yield counter("gpu_vitals_decisions", "Decisions published.", (), [((), decisions)])
+        yield counter("gpu_vitals_dead_letters", "Records that could not be understood.", (), [((), dead_letters)])
+        yield counter(
             "gpu_vitals_observations_corrected",
             "Observations that the node stage dropped or put right: duplicates, late ones, clocks that stepped.",
             ("kind",),
             [((kind,), count) for kind, count in corrected.items()],
         )
-        yield _counter(
+        yield counter(
             "gpu_vitals_metrics_unreadable",
             "Records that this page could not read.",
             ("topic",),
@@ -179,26 +178,9 @@ _xid = msgspec.json.Decoder(records.Xid).decode
 _tick = msgspec.json.Decoder(records.Tick).decode
 _status = msgspec.json.Decoder(records.SourceStatus).decode
 
-Samples = Iterable[tuple[tuple[str, ...], float]]
-
-
-def _gauge(name: str, text: str, labels: Sequence[str], samples: Samples) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
-
-
-def _counter(name: str, text: str, labels: Sequence[str], samples: Samples) -> Metric:
-    """Published as `name`_total."""
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
-
 
 def _health(scores: dict[str, records.Score]) -> Iterator[Metric]:
-    yield _gauge(
+    yield gauge(
         "dcgm_gpu_health_score",
         "Health, 0 (dead) to 1 (perfect): the smallest cap of all signals; absent while unknown.",
         GPU,
@@ -213,26 +195,26 @@ def _telemetry(readings: list[Reading]) -> Iterator[Metric]:
             if value is not None:
                 yield (reading.key, reading.node, *more), value
 
-    yield _counter(
+    yield counter(
         "dcgm_ecc_correctable",
         "Correctable ECC errors since the driver was loaded (DCGM field 310).",
         GPU,
         shown(fields.ECC_SBE_VOLATILE),
     )
-    yield _counter(
+    yield counter(
         "dcgm_ecc_uncorrectable",
         "Uncorrectable ECC errors since the driver was loaded (DCGM field 311).",
         GPU,
         shown(fields.ECC_DBE_VOLATILE),
     )
-    yield _gauge("dcgm_gpu_temperature_celsius", "GPU temperature (DCGM field 150).", GPU, shown(fields.GPU_TEMP))
-    yield _gauge(
+    yield gauge("dcgm_gpu_temperature_celsius", "GPU temperature (DCGM field 150).", GPU, shown(fields.GPU_TEMP))
+    yield gauge(
         "dcgm_retired_pages_total",
         "Retired pages by cause: single-bit or double-bit errors (DCGM fields 390, 391).",
         (*GPU, "type"),
         [*shown(fields.RETIRED_SBE, "sbe"), *shown(fields.RETIRED_DBE, "dbe")],
     )
-    yield _counter(
+    yield counter(
         "dcgm_nvlink_crc_errors",
         "NVLink CRC flit errors of one link (DCGM fields 400 ff.).",
         (*GPU, "link_id"),
@@ -242,20 +224,20 @@ def _telemetry(readings: list[Reading]) -> Iterator[Metric]:
 
 def _fleet(scores: dict[str, records.Score], findings: list[tuple[str, str]]) -> Iterator[Metric]:
     conditions = Counter(score.condition for score in scores.values())
-    yield _gauge(
+    yield gauge(
         "gpu_vitals_gpus",
         "GPUs by condition.",
         ("condition",),
         [((condition.value,), conditions[condition]) for condition in Condition],
     )
-    yield _gauge(
+    yield gauge(
         "gpu_vitals_gpu_condition",
         "The condition of each GPU: 1 for the one it is in.",
         (*GPU, "condition"),
         [((key, score.node, score.condition.value), 1) for key, score in scores.items()],
     )
     now = Counter((reason.signal, reason.level) for score in scores.values() for reason in score.reasons)
-    yield _gauge(
+    yield gauge(
         "gpu_vitals_signal_gpus",
         "GPUs whose score a signal lowers now, by signal and level.",
         ("signal", "level"),
@@ -265,13 +247,13 @@ def _fleet(scores: dict[str, records.Score], findings: list[tuple[str, str]]) ->
 
 def _source_health(sources: dict[tuple[str, str], records.SourceStatus]) -> Iterator[Metric]:
     labels = ("source", "node")
-    yield _gauge(
+    yield gauge(
         "gpu_vitals_source_up",
         "Whether a source could be read at its last try; absent once it has ended.",
         labels,
         [(at, status.state == "ok") for at, status in sources.items() if status.state != "ended"],
     )
-    yield _counter(
+    yield counter(
         "gpu_vitals_source_lost",
         "Observations that a source knows it has lost.",
         labels,
@@ -287,13 +269,13 @@ def _stage_health(stats: Iterable[StageStats]) -> Iterator[Metric]:
         ("commits", "Commits of a stage."),
         ("restores", "Times a stage has started from its checkpoint and position."),
     ):
-        yield _counter(
+        yield counter(
             f"gpu_vitals_stage_{name}",
             text,
             ("stage",),
             [((each.stage,), getattr(each, name)) for each in stages],
         )
-    yield _gauge(
+    yield gauge(
         "gpu_vitals_stage_lag_records",
         "Records of its input that a stage has not stepped yet.",
         ("stage",),

@@ -1,26 +1,18 @@
-"""Decisions as JSON Lines, for programs: one object per decision, in the order they were made.
+"""Decisions as JSON Lines, for programs: one object (`sinks.shown`) per decision, in the order they were made.
 
-    {"offset":41,"ts":1767225600000,"cluster":"default","node":"n1","uuid":"GPU-...","bdf":"0000:18:00",
-     "weight":0.0,"score":0.0,"state":"draining","action":"evict","condition":"failed","held_by":"",
-     "reasons":["Xid 79: ..."],"policy":"default@..."}
-
-At least once: after a crash the newest lines may come again, with the same `offset`.
+At least once: after a crash the newest lines may come again, with the same `offset` and `origin`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import BinaryIO, ClassVar
 
-import msgspec
-
-from schemas import records, topics
+from schemas import topics
 from schemas.log import Record
-from sinks.sink import Sink
-
-_decode = msgspec.json.Decoder(records.Decision).decode
-_encode = msgspec.json.Encoder().encode
+from sinks.shown import Gone, encode, shown
+from sinks.sink import Applied, Sink
 
 
 class DecisionStream(Sink):
@@ -34,13 +26,13 @@ class DecisionStream(Sink):
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
-        self._written = -1
+        self._written = Applied()
 
-    async def apply(self, topic: str, records: Sequence[Record]) -> None:
-        fresh = [record for record in records if record.offset > self._written and record.value]
-        if fresh:
-            await asyncio.to_thread(self._write, b"".join(render(record) for record in fresh))
-        self._written = max(self._written, records[-1].offset)
+    async def apply(self, topic: str, records: Sequence[Record], partition: int = 0) -> None:
+        lines = b"".join(map(render, self._written.fresh(topic, partition, records)))
+        if lines:
+            await asyncio.to_thread(self._write, lines)
+        self._written.add(topic, partition, records)
 
     def _write(self, lines: bytes) -> None:
         """In a thread: a reader that is slow holds up nothing but this stream."""
@@ -48,24 +40,14 @@ class DecisionStream(Sink):
         self._out.flush()
 
 
+class DecisionLines(DecisionStream):
+    """The same as a view: each time the newest decision of every GPU first, then what is decided from now on."""
+
+    name = "console"
+    rebuilds: ClassVar[bool] = True
+
+
 def render(record: Record) -> bytes:
-    """The line for one decision record, newline included."""
-    decision = _decode(record.value)
-    line: dict[str, Any] = {
-        "offset": record.offset,
-        "ts": decision.ts,
-        "cluster": decision.cluster,
-        "node": decision.node,
-        "uuid": decision.uuid,
-        "bdf": decision.bdf,
-        "weight": decision.weight,
-        "score": decision.score,
-        "state": decision.state,
-        "action": decision.action,
-        "condition": decision.condition,
-        "held_by": decision.held_by,
-        "cause": decision.cause,
-        "reasons": [reason.text or f"{reason.signal}: {reason.level}" for reason in decision.reasons],
-        "policy": decision.policy,
-    }
-    return _encode(line) + b"\n"
+    """The line for one decision record, newline included; nothing for a tombstone."""
+    line = shown(record)
+    return b"" if isinstance(line, Gone) else encode(line) + b"\n"

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import click
 import msgspec
+from prometheus_client.registry import Collector
 
 from pipeline import policies
 from pipeline.cli import cli
@@ -23,6 +24,9 @@ from schemas import frames, records, topics
 from schemas.fields import FIELDS
 from schemas.states import CaseState
 from schemas.xid import CATALOG
+from sinks.decisions_http import DecisionPages
+from sinks.fleet import Fleet
+from sinks.follower_metrics import FollowerMetrics, FollowerStats
 from sinks.metrics import MetricsSink
 
 FOLDER = "docs/reference"
@@ -210,11 +214,6 @@ def _stages(names: list[str]) -> str:
 
 
 def metrics() -> str:
-    rows = []
-    for family in MetricsSink().collect():
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = ", ".join(map(code, vars(family)["_labelnames"]))
-        rows.append((code(name), family.type, labels, family.documentation))
     about = (
         "What `/metrics` shows (`gpu-vitals run --listen PORT`). What is blank, stale or unknown has no series:\n"
         "never 0. `gpu_id` is the UUID, or `node/BDF` while that is not known; `hostname` is the node."
@@ -223,7 +222,30 @@ def metrics() -> str:
         "`dcgm_retired_pages_total` is a gauge in spite of its name, which is given: the one thing that\n"
         "`promtool check metrics` remarks on."
     )
-    return page("Metrics", about, table(("name", "type", "labels", "what"), rows), finding)
+    followed = "Every `gpu-vitals sink` that listens also shows how far it is."
+    followers = FollowerMetrics(lambda: FollowerStats("metrics"))
+    asked = "And `gpu-vitals sink decisions` what is asked of it."
+    api = DecisionPages(Fleet(), float, lambda: (b"", ""), dict, dict)
+    return page(
+        "Metrics",
+        about,
+        _metrics(MetricsSink()),
+        finding,
+        "## Of sinks on Kafka",
+        followed,
+        _metrics(followers),
+        asked,
+        _metrics(api),
+    )
+
+
+def _metrics(collector: Collector) -> str:
+    rows = []
+    for family in collector.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = ", ".join(map(code, vars(family)["_labelnames"]))
+        rows.append((code(name), family.type, labels, family.documentation))
+    return table(("name", "type", "labels", "what"), rows)
 
 
 def cases() -> str:

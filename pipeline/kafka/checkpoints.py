@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from pipeline.kafka.letting_go import let_go
 from pipeline.kafka.settings import Kafka
 from schemas.log import Checkpoint, Part
 from schemas.topics import CHECKPOINTS, MESSAGE_BYTES_MAX
@@ -120,11 +121,11 @@ async def _consumer(kafka: Kafka) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(
         **kafka.client(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest"
     )
-    await consumer.start()
     try:
+        await consumer.start()
         yield consumer
     finally:
-        await consumer.stop()
+        await let_go(consumer)
 
 
 def _prefix(kafka: Kafka, part: Part) -> bytes:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from pipeline.kafka import wire
+from pipeline.kafka.letting_go import let_go
 from pipeline.kafka.settings import Kafka
 from pipeline.log import Unavailable
 from schemas.frames import KIND as TELEMETRY
@@ -22,8 +22,12 @@ from schemas.log import Record
 
 IDLE_S = 1.0
 POLL_S = 0.01
-BATCH_RECORDS = 1_024
-HELD_RECORDS = 4 * BATCH_RECORDS  # of one partition, before it is paused
+BATCH_RECORDS = 256  # larger ones are no cheaper to step, and commits wait for a step
+HELD_RECORDS = 4_096  # of one partition, before it is paused
+RESUME_RECORDS = 1_024
+STEP_ROUNDS = 3  # of the event loop, in which the one who had the turn before has stepped
+LONG_S = 0.02
+REST = 0.5
 FETCH_BYTES = 4 << 20
 PARTITION_BYTES = 1 << 20
 
@@ -39,6 +43,7 @@ class Feed:
         self._lanes: dict[TopicPartition, _Lane] = {}
         self._changed = asyncio.Event()
         self._starting = asyncio.Lock()
+        self._turns = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
         self._pump: asyncio.Task[None] | None = None
 
@@ -59,6 +64,7 @@ class Feed:
                 except TimeoutError:
                     yield []
                 else:
+                    await self._turn()
                     yield lane.take()
         finally:
             if self._lanes.get(place) is lane:
@@ -77,10 +83,24 @@ class Feed:
             self._pump = None
         await self._let_go()
 
+    async def _turn(self) -> None:
+        """One reader after the other, with a rest behind a long step.
+
+        Else those who commit would get to the network so rarely that their transactions expire.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._turns:
+            began = loop.time()
+            for _ in range(STEP_ROUNDS):
+                await asyncio.sleep(0)
+            took_s = loop.time() - began
+            if took_s > LONG_S:
+                await asyncio.sleep(took_s * REST)
+
     async def _run(self) -> None:
         while True:
             try:
-                await self._turn()
+                await self._pump_once()
             except OffsetOutOfRangeError as error:
                 for place in error.args[0]:
                     if lane := self._lanes.get(place):
@@ -92,7 +112,7 @@ class Feed:
                 self._changed.set()
                 await asyncio.sleep(IDLE_S)
 
-    async def _turn(self) -> None:
+    async def _pump_once(self) -> None:
         if self._changed.is_set():
             self._changed.clear()
             await self._assign()
@@ -109,7 +129,7 @@ class Feed:
                     lane.paused = True
         for place, lane in self._lanes.items():
             lane.release(now, self._linger_s)
-            if lane.paused and len(lane.records) < BATCH_RECORDS:
+            if lane.paused and len(lane.records) < RESUME_RECORDS:
                 self._consumer.resume(place)
                 lane.paused = False
         await asyncio.sleep(0)
@@ -148,7 +168,7 @@ class Feed:
                 try:
                     await consumer.start()
                 except BaseException:
-                    await consumer.stop()
+                    await let_go(consumer)
                     raise
                 self._consumer = consumer
             return self._consumer
@@ -156,8 +176,7 @@ class Feed:
     async def _let_go(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer:
-            with suppress(KafkaError, OSError):
-                await consumer.stop()
+            await let_go(consumer)
 
 
 class _Lane:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
@@ -12,13 +11,15 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.clock import wall_ms
 from pipeline.kafka import wire
+from pipeline.kafka.letting_go import let_go
 from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.settings import Kafka
 from pipeline.log import Entry, Unavailable
 from schemas import records, topics
+from schemas.dead_letters import letter
+from schemas.log import Record
 
 APPEND_S = 15.0
-KEPT_BYTES = 64 << 10  # of a record that is too large: enough to see what it was
 
 
 class KafkaIngress:
@@ -64,11 +65,7 @@ class KafkaIngress:
         """Let go; harmless twice. The next append starts anew."""
         open_ = [*self._committers.values(), self._producer]
         self._committers, self._producer = {}, None
-        for each in open_:
-            if each:
-                with suppress(KafkaError, OSError):
-                    async with asyncio.timeout(2.0):
-                        await each.stop()
+        await asyncio.gather(*(let_go(each) for each in open_ if each))
         await self._offsets.close()
 
     async def _started(self) -> AIOKafkaProducer:
@@ -86,7 +83,7 @@ class KafkaIngress:
                 try:
                     await producer.start()
                 except BaseException:
-                    await producer.stop()
+                    await let_go(producer)
                     raise
                 self._producer = producer
             return self._producer
@@ -109,9 +106,9 @@ class KafkaIngress:
         committer = self._committers.get(source)
         if committer is None:
             committer = AIOKafkaConsumer(**self._kafka.client(), group_id=self._group(source), enable_auto_commit=False)
+            self._committers[source] = committer  # `close` lets go of it, started or not
             await committer.start()
             committer.assign([self._place()])
-            self._committers[source] = committer
         await committer.commit({self._place(): OffsetAndMetadata(0, position)})
 
     def _group(self, source: str) -> str:
@@ -123,13 +120,7 @@ class KafkaIngress:
 
 def too_large(topic: str, entry: Entry) -> Entry:
     """What is left of an entry that the log would refuse."""
-    letter = records.DeadLetter(
-        ts=entry.ts or wall_ms(),
-        node=entry.key,
-        source=topic,
-        kind=entry.kind,
-        why=f"a record of {len(entry.value)} bytes is larger than the log takes ({topics.MESSAGE_BYTES_MAX})",
-        data=entry.value[:KEPT_BYTES],
-        size=len(entry.value),
-    )
-    return Entry(letter.source, "dead-letter", records.encode(letter), entry.ts)
+    ts = wall_ms() if entry.ts is None else entry.ts
+    why = f"a record of {len(entry.value)} bytes is larger than the log takes ({topics.MESSAGE_BYTES_MAX})"
+    record = Record(-1, ts, entry.key, entry.kind, entry.value)
+    return Entry(topic, "dead-letter", records.encode(letter(topic, record, why, node=entry.key)), entry.ts)

@@ -20,6 +20,7 @@ from schemas.log import Checkpoint, Output, Part, Record
 
 LINGER_S = 0.1
 CLIENT_S = 10.0
+COMMITS = 8  # at a time: each of a hundred that share the processor would outlast its transaction
 
 
 class KafkaLog:
@@ -34,6 +35,7 @@ class KafkaLog:
         self._feed = Feed(kafka, linger_s)
         self._writers: dict[Part, Writer] = {}
         self._offsets = Offsets(kafka)
+        self._commits = asyncio.Semaphore(COMMITS)
 
     async def restore(self, part: Part) -> tuple[Checkpoint | None, int]:
         await self.release(part)
@@ -54,9 +56,10 @@ class KafkaLog:
     async def commit(
         self, part: Part, outputs: Sequence[Output], next_offset: int, checkpoint: Checkpoint | None = None
     ) -> None:
-        if part not in self._writers:
-            raise Unavailable(f"{part.stage}/{part.partition} has not been restored")
-        await self._writers[part].commit(outputs, next_offset, checkpoint)
+        async with self._commits:
+            if part not in self._writers:
+                raise Unavailable(f"{part.stage}/{part.partition} has not been restored")
+            await self._writers[part].commit(outputs, next_offset, checkpoint)
 
     async def release(self, part: Part) -> None:
         """Whoever restores the part next need not wait for us. Harmless if it is not ours."""

@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError
 
+from pipeline.kafka.letting_go import let_go
 from pipeline.kafka.settings import Kafka
 from pipeline.topology import Stage
 
 POLL_MS = 500
 AGAIN_S = 1.0
-LEAVE_S = 3.0
 HEARTBEAT_S = 0.5  # within that time all members hear that somebody has come or gone
 
 logger = logging.getLogger(__name__)
@@ -48,6 +47,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             self._heart = asyncio.create_task(self._belong(), name=f"group {self._stage.name}")
         return await self._assignments.get()
 
+    def partitions(self) -> int:
+        """How many the stage's input has, as of the newest assignment."""
+        known = self._consumer and self._consumer.partitions_for_topic(self._kafka.topic(self._stage.input))
+        return len(known or ())
+
     async def leave(self) -> None:
         """Others get our partitions at once. A member with a lasting name would keep them until its session ends."""
         if self._heart:
@@ -56,7 +60,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         consumer, self._consumer = self._consumer, None
         if consumer and consumer._coordinator:
             consumer._coordinator._group_instance_id = None  # it leaves only without; there is no public way
-            await _stop(consumer)
+            await let_go(consumer)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """The tasks go on until it is known who has what."""
@@ -81,7 +85,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 if not self.outage:
                     logger.warning("group %s waits: %s", self._kafka.group(self._stage.name), error)
                 self.outage = f"kafka: {error}"
-            await _stop(consumer)
+            await let_go(consumer)
             await asyncio.sleep(AGAIN_S)
 
     def _member(self) -> AIOKafkaConsumer:
@@ -105,9 +109,3 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         if self.outage:
             logger.warning("group %s goes on", self._kafka.group(self._stage.name))
             self.outage = ""
-
-
-async def _stop(consumer: AIOKafkaConsumer) -> None:
-    with suppress(KafkaError, OSError):
-        async with asyncio.timeout(LEAVE_S):
-            await consumer.stop()

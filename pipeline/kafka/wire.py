@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiokafka.partitioner import murmur2
-
 from schemas.log import Origin, Record
 
 KIND = "kind"
@@ -48,11 +46,6 @@ def parse_origin(header: bytes) -> Origin | None:
         return Origin(stage, int(partition), int(offset), int(ordinal), int(generation))
     except ValueError:
         return None
-
-
-def partition_of(key: str, partitions: int) -> int:
-    """Where a key belongs, as every Kafka client's default has it."""
-    return (int(murmur2(key.encode())) & 0x7FFFFFFF) % partitions
 
 
 def _text(data: bytes) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -17,6 +17,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.kafka import checkpoints, wire
 from pipeline.kafka.checkpoints import SLOTS, Place
+from pipeline.kafka.letting_go import let_go
 from pipeline.kafka.settings import Kafka
 from pipeline.log import Fenced, Unavailable
 from schemas.log import Checkpoint, Origin, Output, Part
@@ -24,8 +25,7 @@ from schemas.topics import MESSAGE_BYTES_MAX
 
 OPEN_S = 15.0
 COMMIT_S = 10.0
-CLOSE_S = 2.0
-BATCH_BYTES = 256 << 10
+BATCH_BYTES = MESSAGE_BYTES_MAX - 4096  # before compression; those of a topic go out one after the other
 ONLY = 0  # the partition of a derived topic
 TRANSACTION_S = 10.0  # after a death in a transaction, committed readers wait so long, or for the successor
 
@@ -81,9 +81,7 @@ class Writer:
         """Let go; harmless twice. What is not committed is not."""
         producer, self._producer = self._producer, None
         if producer:
-            with suppress(KafkaError, OSError, TimeoutError):
-                async with asyncio.timeout(CLOSE_S):
-                    await producer.stop()
+            await let_go(producer)
 
     def _batches(self, producer: AIOKafkaProducer, outputs: Sequence[Output]) -> list[tuple[str, BatchBuilder]]:
         """`outputs` by topic, in order: a fleet that comes up says two things of each GPU in a second."""

@@ -26,7 +26,7 @@ class Remembers(Sink):
         self.taken = []
         self.busy = False
 
-    async def apply(self, topic, records):
+    async def apply(self, topic, records, partition=0):
         assert not self.busy, "apply runs twice at once"
         self.busy = True
         await asyncio.sleep(0)
@@ -38,7 +38,14 @@ class Remembers(Sink):
 
 
 class Rebuilds(Remembers):
+    """`caught_up_at`: how much it had been given when it was told that this was all there was."""
+
     rebuilds = True
+    caught_up_at = None
+
+    def caught_up(self):
+        assert self.caught_up_at is None, "told twice"
+        self.caught_up_at = len(self.taken)
 
 
 async def follow(directory, sink, batches=()):
@@ -82,6 +89,13 @@ def test_a_view_starts_anew_from_the_oldest_record(tmp_path):
     assert again.taken == [(topics.SCORES, offset) for offset in range(4)]
 
 
+def test_a_view_is_told_once_when_it_has_been_given_all_there_was(tmp_path):
+    asyncio.run(follow(tmp_path, Remembers(), [(topics.SCORES, 600), (topics.XIDS, 3)]))
+    view = Rebuilds()
+    asyncio.run(follow(tmp_path, view))
+    assert view.caught_up_at == 603
+
+
 def test_what_the_world_does_not_take_is_given_again_and_said_once(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     sink = Remembers(failures=4)
@@ -92,7 +106,7 @@ def test_what_the_world_does_not_take_is_given_again_and_said_once(tmp_path, cap
 
 def test_any_other_error_ends_it(tmp_path):
     class Broken(Remembers):
-        async def apply(self, topic, records):
+        async def apply(self, topic, records, partition=0):
             raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
@@ -101,7 +115,7 @@ def test_any_other_error_ends_it(tmp_path):
 
 def test_what_was_not_applied_is_not_passed_over(tmp_path):
     class Broken(Remembers):
-        async def apply(self, topic, records):
+        async def apply(self, topic, records, partition=0):
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

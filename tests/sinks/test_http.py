@@ -100,6 +100,13 @@ def test_a_slow_page_holds_up_no_other(serve):
     waiting.join()
 
 
+def test_a_page_that_cannot_be_made_is_logged(serve, caplog):
+    server = serve(metrics=lambda: 1 / 0)
+    with pytest.raises(OSError, match="closed connection without response"):
+        urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=5)
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_a_port_in_use_is_refused_at_once(serve):
     with pytest.raises(OSError, match="in use"):
         HttpServer("127.0.0.1", serve().port, Pages(nothing, nothing, nothing))

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import fields, frames, records, topics
-from schemas.log import Record
+from schemas.log import Origin, Record
 from schemas.records import Gpu, Reason, encode
 from schemas.states import Action, CaseState, Condition
 from sinks.kit import Probe, check_sink
@@ -186,6 +186,19 @@ def test_events_decisions_and_dead_letters_are_counted():
     }
     assert shown["gpu_vitals_decisions_total"] == {(): 1}
     assert shown["gpu_vitals_dead_letters_total"] == {(): 1}
+
+
+def test_what_was_corrected_is_the_sum_over_the_parts_of_the_node_stage():
+    ticks = [records.Tick(ts=1, counts={"late": late, "missing": 0}) for late in (1, 2, 5)]
+    origins = [Origin("node", partition, 0, 0) for partition in (0, 0, 1)]
+    made = [
+        Record(at, 1, "", "tick", encode(tick), origin)
+        for at, (tick, origin) in enumerate(zip(ticks, origins, strict=True))
+    ]
+    sink = MetricsSink()
+    asyncio.run(sink.apply(topics.FLEET_EVENTS, made))
+    shown = samples(sink)["gpu_vitals_observations_corrected_total"]
+    assert shown == {(("kind", "late"),): 7, (("kind", "missing"),): 0}
 
 
 @pytest.mark.parametrize(("state", "up"), [("ok", 1.0), ("failing", 0.0), ("ended", None)])

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from schemas import records, topics
-from schemas.log import Record
+from schemas.log import Origin, Record
 from schemas.records import Reason, encode
 from schemas.states import Action, CaseState, Condition
 from sinks.kit import Probe, check_sink
@@ -39,9 +39,11 @@ def decision(offset, **changes):
 
 
 def test_a_line_says_all_that_a_program_needs():
-    assert json.loads(render(decision(41))) == {
+    assert json.loads(render(decision(41)._replace(origin=Origin("cluster", 0, 7, 1)))) == {
         "offset": 41,
+        "origin": "0/cluster/0/7/1",
         "ts": 1_767_225_600_000,
+        "key": "GPU-a",
         "cluster": "c1",
         "node": "n1",
         "uuid": "GPU-a",

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 
 import msgspec
-import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -19,11 +18,6 @@ from schemas import records, topics
 from schemas.fields import GPU_TEMP
 from schemas.log import Record
 from schemas.partitions import partition_of
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
 
 Letters = dict[str, records.DeadLetter]
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
-import pytest
 
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.settings import Kafka
@@ -16,12 +15,6 @@ from pipeline.topology import STAGES
 from pipeline.worker import Worker
 from schemas import records, topics
 from scripts.kafka_broker import Broker
-
-# aiokafka leaves sockets to the collector when it is cancelled while it connects.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
 
 NODE, CLUSTER = STAGES
 WAIT_S = 20.0
