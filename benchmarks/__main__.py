@@ -5,7 +5,19 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("node_stage", "cluster_stage", "run_cost", "startup")
+NAMES = (
+    "node_stage",
+    "cluster_stage",
+    "run_cost",
+    "startup",
+    "kafka_backlog",
+    "kafka_faust",
+    "kafka_streams_others",
+    "kafka_sustained",
+    "kafka_latency",
+    "kafka_restart",
+    "kafka_scale",
+)
 
 
 def main(names: list[str]) -> None:

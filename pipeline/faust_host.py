@@ -99,16 +99,18 @@ class DataPlane(Service):
             await self.crash(error)
 
 
+class _Boot(BootStrategy):
+    def server(self) -> Iterable[ServiceT]:
+        assert isinstance(self.app, App)
+        return [self.app.data_plane, *super().server()]
+
+
 class App(faust.App):
     """A Faust application with a data plane, on the transport that reads what is committed, and no more."""
 
     logger = logging.getLogger("mode")
     data_plane: DataPlane
-
-    class BootStrategy(BootStrategy):
-        def server(self) -> Iterable[ServiceT]:
-            assert isinstance(self.app, App)
-            return [self.app.data_plane, *super().server()]
+    BootStrategy = _Boot
 
     def _create_directories(self) -> None:
         """Only for tables, which are an agent's own business."""

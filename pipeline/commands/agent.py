@@ -24,9 +24,7 @@ PAST_MS = 3_600_000  # a simulated fleet that lives faster begins in the past: n
 @click.option("--node", metavar="NAME", help="What its records call this machine.  [default: its host name]")
 @click.option("--cluster", metavar="NAME", help="What they call its cluster.  [default: default]")
 @click.option("--follow", is_flag=True, default=None, help="Go on reading kernel logs as they grow, through rotations.")
-@click.option(
-    "--speed", type=float, metavar="X", help="How fast simulated time passes.  [default: 1]"
-)
+@click.option("--speed", type=float, metavar="X", help="How fast simulated time passes.  [default: 1]")
 @click.option("--listen", metavar="[HOST:]PORT", help="Serve /metrics, /healthz, /readyz; loopback if no host.")
 @click.option("--log-format", type=click.Choice(FORMATS), default="text", help="Of standard error.")
 @click.option("--bootstrap", metavar="HOST:PORT,...", help="Kafka's brokers.  [default: 127.0.0.1:9092]")
