@@ -32,7 +32,8 @@ from schemas.topics import DECISIONS, OBSERVATIONS
 FLEET = 12_000  # GPUs
 PARTITIONS = 2
 KINDS = {False: "quiet", True: "five counters move"}
-SECONDS = {False: 4_000, True: 1_800}  # of the fleet's life, by whether counters move: some 20 s of work
+SECONDS = {False: 1_800, True: 1_000}  # of the fleet's life, by whether counters move: some 10 s of work
+ROUNDS = 3  # the best of them counts: what the code costs, not what else the machine does
 WARM_ROUNDS = 60
 FAULT_ROUNDS = 6  # rounds between GPUs that fail
 LIMIT_S = 170.0
@@ -56,15 +57,18 @@ class Rate(NamedTuple):
 def main() -> None:
     with broker() as started:
         for moving in (False, True):
-            kind = KINDS[moving]
-            kafka, backlog = prepared(started.bootstrap, SECONDS[moving], moving=moving)
-            raw = raw_rate(kafka)
+            raws, ours = [], []
+            for number in range(ROUNDS):
+                kafka, backlog = prepared(started.bootstrap, SECONDS[moving], moving=moving, name=f"{number}")
+                raws.append(raw_rate(kafka))
+                ours.append(measured(kafka, backlog))
+            raw, kind = max(raws), KINDS[moving]
             row(f"raw getmany and decode, {kind}", raw, raw)
-            row(f"decisions, {kind}", measured(kafka, backlog), raw, 0.8e6 if moving else 2.0e6)
+            row(f"decisions, {kind}", max(ours), raw, 0.8e6 if moving else 2.0e6)
 
 
-def prepared(bootstrap: str, seconds: int, *, moving: bool) -> tuple[Kafka, Backlog]:
-    kafka = made(bootstrap, "moving" if moving else "quiet", PARTITIONS, dated=True)
+def prepared(bootstrap: str, seconds: int, *, moving: bool, name: str = "") -> tuple[Kafka, Backlog]:
+    kafka = made(bootstrap, ("moving" if moving else "quiet") + name, PARTITIONS, dated=True)
     return kafka, asyncio.run(publish(kafka, Fleet(FLEET, PARTITIONS, moving=moving), seconds))
 
 

@@ -18,13 +18,13 @@ from benchmarks.kafka_fleet import Fleet, Node, fault
 from benchmarks.kafka_load import HEADERS, Load, broker, made
 from benchmarks.kafka_processes import Process, Shares, Worker, generator, wait, worker
 from benchmarks.kafka_readers import faults_seen
+from benchmarks.kafka_sustained import come_up
 from pipeline.kafka.settings import Kafka
 from schemas.topics import DECISIONS, FLEET_EVENTS, OBSERVATIONS
 
 FLEET, PARTITIONS = 100_000, 17
 FAULTS, APART_S = 300, (0.05, 0.15)
-SLICE_S = 0.02
-SETTLE_S = 15.0  # the first frames make every GPU known
+WARM_S = 30.0  # the broker's compiler is at work
 P50_MS, P99_MS = 20, 50
 
 
@@ -38,9 +38,10 @@ class Said(NamedTuple):
 def main() -> None:
     with broker() as started:
         kafka = made(started.bootstrap, "latency", PARTITIONS)
-        with worker(kafka) as at_work, generator(kafka, Load(gpus=FLEET, slice_s=SLICE_S)) as fleet:
+        with worker(kafka) as at_work, generator(kafka, Load(gpus=FLEET)) as fleet:
             wait(lambda: bool(fleet.newest()), "the load's first second")
-            time.sleep(SETTLE_S)
+            come_up(at_work, at_work, PARTITIONS)
+            time.sleep(WARM_S)
             shares = Shares(load=fleet, worker=at_work, broker=Process(started.pid or 0))
             measure(kafka, at_work)
             used = ", ".join(f"{name} {share:.2f}" for name, share in shares.end().items())

@@ -28,7 +28,10 @@ _decode = msgspec.json.Decoder(Judged).decode
 
 @contextmanager
 def faults_seen(kafka: Kafka, topic: str) -> Iterator[dict[str, float]]:
-    """By UUID, time.time() when a committed reader first had what a kernel fault caused; fills while the block runs."""
+    """By UUID, time.time() when a committed reader first had what a kernel fault caused; fills while the block runs.
+
+    It begins when the reader has read what was there before.
+    """
     seen: dict[str, float] = {}
     stop, ready = threading.Event(), threading.Event()
     reader = threading.Thread(target=lambda: asyncio.run(_read(kafka, topic, seen, ready, stop)), daemon=True)
@@ -48,9 +51,12 @@ async def _read(
         **kafka.client(), isolation_level="read_committed", auto_offset_reset="earliest", fetch_max_wait_ms=100
     )
     await consumer.start()
-    consumer.assign([TopicPartition(kafka.topic(topic), 0)])
-    ready.set()
+    place = TopicPartition(kafka.topic(topic), 0)
+    consumer.assign([place])
+    end = (await consumer.end_offsets([place]))[place]
     while not stop.is_set():
+        if not ready.is_set() and await consumer.position(place) >= end:
+            ready.set()
         for messages in (await consumer.getmany(timeout_ms=100)).values():
             now = time.time()
             for message in messages:

@@ -7,6 +7,7 @@ own way of reading loses or doubles records in a crash, and is some hundred time
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ from sinks.families import CONTENT_TYPE
 from sinks.http import HttpServer, Pages
 
 AGAIN_S = 0.5
+GARBAGE = 50_000, 20, 100  # records pass by the thousand and make no cycles: to look at each costs a tenth of all
 
 
 class DataPlane(Service):
@@ -50,6 +52,8 @@ class DataPlane(Service):
 
     async def on_start(self) -> None:
         await self._reachable()
+        gc.set_threshold(*GARBAGE)
+        gc.freeze()
         self._stop = asyncio.Event()
         metrics = WorkerMetrics()
         worker = metrics.worker = Worker(self._kafka, self._instance, self._stages, metrics.watch)

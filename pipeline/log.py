@@ -46,8 +46,9 @@ class Log(Protocol):
         """Make outputs and position durable, together or not at all.
 
         next_offset: offset of the first record not yet stepped; never below the committed one.
-        Guarantees: after return every reader sees all of it, even if this process dies now; after an exception
-            readers see all or nothing, unknown which: call `restore` before anything else.
+        Guarantees: after return every reader sees all of it at once or (Kafka) some ms later, even if this process
+            dies now; after an exception readers see all or nothing, unknown which: call `restore` before anything
+            else.
         Raises: Fenced, another owner has the partition: stop. Unavailable: restore, then try again.
         """
         ...

@@ -15,6 +15,8 @@ from schemas.log import Output, Part, Record
 
 OUTPUTS_MAX = 10_000  # held back for the next commit; while one is under way, nothing is stepped beyond them
 BACKOFF_S = (0.5, 15.0)
+LONG_S = 0.05  # to take a state; nothing is stepped meanwhile, in any partition
+REST = 200  # how much longer the next one then waits
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ async def run_task(
     *,
     ticks: Ingress | None = None,
     stats: Stats | None = None,
+    turns: asyncio.Lock | None = None,
     commit_s: float = 1.0,
     position_s: float = 1.0,
     checkpoint_s: float = 20.0,
@@ -79,7 +82,7 @@ async def run_task(
     stats = stats if stats is not None else Stats()
     wait_s = backoff_s[0]
     while True:
-        run = _Run(part, make(), log, ticks, stats, commit_s, position_s, checkpoint_s, clock)
+        run = _Run(part, make(), log, ticks, stats, turns or asyncio.Lock(), commit_s, position_s, checkpoint_s, clock)
         try:
             await run.restore()
             await run.loop()
@@ -105,6 +108,7 @@ class _Run:
     log: Log
     ticks: Ingress | None
     stats: Stats
+    turns: asyncio.Lock
     commit_s: float
     position_s: float
     checkpoint_s: float
@@ -167,7 +171,8 @@ class _Run:
 
     async def take(self, batch: list[Record]) -> None:
         if batch:
-            self.step(batch)
+            async with self.turns:
+                self.step(batch)
         else:
             await self.idle()
 
@@ -197,8 +202,10 @@ class _Run:
         """Commit what has been stepped so far; everything is taken before the first wait."""
         outputs, next_offset = self.pending, self.next_offset
         self.pending, self.urgent = [], False
-        checkpoint = self.task.checkpoint() if with_state and next_offset > self.checkpointed else None
         began = _now()
+        checkpoint = self.task.checkpoint() if with_state and next_offset > self.checkpointed else None
+        took_s = _now() - began
+        rest_s = REST * took_s if took_s > LONG_S else 0.0
         await self.log.commit(self.part, outputs, next_offset, checkpoint)
         self.committed = next_offset
         self.position_due = _now() + self.position_s
@@ -208,7 +215,7 @@ class _Run:
         self.stats.commit_took(_now() - began)
         if checkpoint:
             self.checkpointed = next_offset
-            self.checkpoint_due = _now() + self.checkpoint_s
+            self.checkpoint_due = _now() + max(self.checkpoint_s, rest_s)
             self.stats.checkpoints += 1
             self.stats.checkpoint_ms = self.stats.committed_ms
         self.available()

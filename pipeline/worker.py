@@ -63,6 +63,7 @@ class Worker:
         self._observe = observe
         self._log = KafkaLog(kafka)
         self._ticks = KafkaIngress(kafka)
+        self._turns = asyncio.Lock()
         self.members = {stage.name: Membership(kafka, stage, instance) for stage in stages}
         self.counts = {stage.name: Counts() for stage in stages}
         self.running: dict[Part, Running] = {}
@@ -140,6 +141,7 @@ class Worker:
                     self._log,
                     ticks=self._ticks if part.topic == topics.OBSERVATIONS else None,
                     stats=running.stats,
+                    turns=self._turns,
                     position_s=POSITION_S,
                     backoff_s=BACKOFF_S,
                 )

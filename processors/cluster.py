@@ -46,7 +46,7 @@ class Saved(msgspec.Struct):
     """
 
     clock_ms: int
-    policy: Policy
+    policy: dict[str, Any]
     policy_id: str
     policies: list[tuple[int, str]]
     members: list[Member]
@@ -98,13 +98,14 @@ class ClusterTask:
     def checkpoint(self) -> Checkpoint:
         members = [self.fleet.members[key] for key in sorted(self.fleet.members)]
         newest = [(stage, partition, place) for (stage, partition), place in sorted(self._newest.items())]
-        saved = Saved(self._clock_ms, self.policy, self.policy_id, self._policies, members, newest)
+        policy = msgspec.to_builtins(self.policy)
+        saved = Saved(self._clock_ms, policy, self.policy_id, self._policies, members, newest)
         return checkpoints.pack(VERSION, self._next_offset, saved)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        state = checkpoints.unpack(VERSION, checkpoint)
-        saved = msgspec.convert(state | {"policy": known(state["policy"], Policy)}, Saved)
-        self.policy, self.policy_id, self._policies = saved.policy, saved.policy_id, saved.policies
+        saved: Saved = checkpoints.unpack(VERSION, checkpoint, Saved)
+        self.policy = msgspec.convert(known(saved.policy, Policy), Policy)
+        self.policy_id, self._policies = saved.policy_id, saved.policies
         self._clock_ms = saved.clock_ms
         self._newest = {(stage, partition): place for stage, partition, place in saved.newest}
         self._next_offset = checkpoint.next_offset

@@ -86,10 +86,13 @@ def _overheard() -> Iterator[list[str]]:
     logger = logging.getLogger("aiokafka")
     handler = logging.Handler(logging.ERROR)
     handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
-    propagate, logger.propagate = logger.propagate, False
+    propagate, level = logger.propagate, logger.level
+    logger.propagate = False
+    logger.setLevel(logging.ERROR)
     logger.addHandler(handler)
     try:
         yield heard
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate
+        logger.setLevel(level)

@@ -22,12 +22,10 @@ from schemas.log import Record
 
 IDLE_S = 1.0
 POLL_S = 0.01
-BATCH_RECORDS = 256  # larger ones are no cheaper to step, and commits wait for a step
+BATCH_RECORDS = 512  # larger ones are no cheaper to step, and commits wait for a step
+GATHER_S = 0.05  # readers that come together start together: each new one makes the consumer fetch anew for all
 HELD_RECORDS = 4_096  # of one partition, before it is paused
 RESUME_RECORDS = 1_024
-STEP_ROUNDS = 3  # of the event loop, in which the one who had the turn before has stepped
-LONG_S = 0.02
-REST = 0.5
 FETCH_BYTES = 4 << 20
 PARTITION_BYTES = 1 << 20
 
@@ -43,7 +41,6 @@ class Feed:
         self._lanes: dict[TopicPartition, _Lane] = {}
         self._changed = asyncio.Event()
         self._starting = asyncio.Lock()
-        self._turns = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
         self._pump: asyncio.Task[None] | None = None
 
@@ -64,7 +61,6 @@ class Feed:
                 except TimeoutError:
                     yield []
                 else:
-                    await self._turn()
                     yield lane.take()
         finally:
             if self._lanes.get(place) is lane:
@@ -83,20 +79,6 @@ class Feed:
             self._pump = None
         await self._let_go()
 
-    async def _turn(self) -> None:
-        """One reader after the other, with a rest behind a long step.
-
-        Else those who commit would get to the network so rarely that their transactions expire.
-        """
-        loop = asyncio.get_running_loop()
-        async with self._turns:
-            began = loop.time()
-            for _ in range(STEP_ROUNDS):
-                await asyncio.sleep(0)
-            took_s = loop.time() - began
-            if took_s > LONG_S:
-                await asyncio.sleep(took_s * REST)
-
     async def _run(self) -> None:
         while True:
             try:
@@ -114,6 +96,7 @@ class Feed:
 
     async def _pump_once(self) -> None:
         if self._changed.is_set():
+            await asyncio.sleep(GATHER_S)
             self._changed.clear()
             await self._assign()
         if not self._lanes or self._consumer is None:

@@ -16,7 +16,8 @@ TOMBSTONE = "tombstone"
 
 Headers = list[tuple[str, bytes]]
 
-_KINDS = {kind.encode(): kind for kind in ("telemetry", "kernel", "tick", "inventory", "source", "policy")}
+_TELEMETRY = ((KIND, b"telemetry"),)
+_KINDS = {kind.encode(): kind for kind in ("kernel", "tick", "inventory", "source", "policy")}
 
 
 def headers(kind: str, origin: Origin | None = None) -> Headers:
@@ -29,6 +30,8 @@ def headers(kind: str, origin: Origin | None = None) -> Headers:
 
 def record(message: Any) -> Record:
     """The record in an aiokafka message. One without our headers has the kind "", and no origin."""
+    if message.headers == _TELEMETRY and message.key and message.value:  # nearly all
+        return Record(message.offset, message.timestamp, _text(message.key), "telemetry", message.value)
     kind, origin = "", None
     for name, value in message.headers:
         if name == KIND:

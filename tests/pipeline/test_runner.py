@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.kits import Sums, check_cuts
 from pipeline.log import Entry, Fenced, Unavailable
+from pipeline import runner
 from pipeline.runner import Stats, run_task
 from pipeline.sqlite_log import SqliteLog
 from schemas.log import Checkpoint, Output, Part, Record
@@ -141,6 +142,50 @@ def test_outage_of_the_log_loses_and_doubles_nothing(number: int, caplog: pytest
         assert stats.restores == 4
         assert stats.outage == ""
         assert [record.message for record in caplog.records] == ["kit/0 waits: the disk is full", "kit/0 goes on"]
+
+
+def test_a_state_that_takes_long_is_taken_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = [[record] for record in recorded(20)]
+    often, rarely = FakeLog(batches), FakeLog(batches)
+    run(often, commit_s=0.0, checkpoint_s=0.0)
+    monkeypatch.setattr(runner, "LONG_S", 0.0)
+    monkeypatch.setattr(runner, "REST", 1e9)
+    run(rarely, commit_s=0.0, checkpoint_s=0.0)
+    assert sum(checkpoint is not None for _, _, checkpoint in often.commits) == len(often.commits) > 2
+    assert sum(checkpoint is not None for _, _, checkpoint in rarely.commits) == 2  # the first, and the last of all
+    assert rarely.checkpoint == often.checkpoint
+    assert rarely.outputs == often.outputs
+
+
+def test_tasks_that_share_turns_step_one_at_a_time() -> None:
+    async def main() -> None:
+        turns, log, stats = asyncio.Lock(), FakeLog([recorded(3), recorded(6)]), Stats()
+        async with turns:  # another one steps
+            running = asyncio.ensure_future(run_task(PART, Sums, log, stats=stats, turns=turns))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert not stats.records
+        await running
+        assert stats.next_offset == log.position == 6
+
+    asyncio.run(main())
+
+
+def test_cancelled_while_another_steps_it_commits_what_it_has() -> None:
+    async def main() -> None:
+        turns, log, stats = asyncio.Lock(), FakeLog([recorded(3), recorded(6)]), Stats()
+        running = asyncio.ensure_future(run_task(PART, Patient, log, stats=stats, turns=turns, commit_s=math.inf))
+        while not stats.records:
+            await asyncio.sleep(0)
+        async with turns:
+            for _ in range(50):
+                await asyncio.sleep(0)
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+        assert stats.next_offset == log.position == log.checkpoint.next_offset == 3
+
+    asyncio.run(main())
 
 
 def test_other_owner_ends_it() -> None:
