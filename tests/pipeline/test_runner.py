@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from pipeline import runner
 from pipeline.kits import Sums, check_cuts
 from pipeline.log import Entry, Fenced, Unavailable
-from pipeline import runner
 from pipeline.runner import Stats, run_task
 from pipeline.sqlite_log import SqliteLog
 from schemas.log import Checkpoint, Output, Part, Record
