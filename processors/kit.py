@@ -33,13 +33,15 @@ def check_signal(signal_class: type[Signal], *, seed: int = 1) -> None:
     that restart.
 
     Checked: what it declares; blanks never make a GPU fine; however the same samples are cut into frames and
-    batches, and wherever a checkpoint is taken and restored, it finds the same; other GPUs, and the GPU that
-    stood in the slot before, have no influence; it judges by classes -1 to 3, one for each GPU at hand.
+    batches, with `on_growth` or without, and wherever a checkpoint is taken and restored, it finds the same; other
+    GPUs, and the GPU that stood in the slot before, have no influence; it judges by classes -1 to 3, one for each
+    GPU at hand.
     """
     _check_declaration(signal_class)
     story = _Story(signal_class, seed)
     story.check_hooks()
     story.check_blanks()
+    story.check_growth()
     story.check_frames()
     story.check_batches()
     story.check_neighbours()
@@ -207,6 +209,17 @@ class _Story:
                 task.restore(saved)
         return said, task.checkpoint()
 
+    def check_growth(self) -> None:
+        """The fast way finds what the plain one finds."""
+        if self.signal_class.on_growth is Signal.on_growth:
+            return
+        gpus = [gpu(NODE, at) for at in range(3)]
+        log = self.told(self.samples(3, self.seed), gpus, self.seed, frame_s=1).records
+        fast, plain = self.task(), NodeTask(signals=(_without_growth(self.signal_class)(),))
+        said, expected = fast.step(log), plain.step(log)
+        assert said == expected, f"{self.name}: with on_growth other outputs than with on_change alone"
+        assert fast.checkpoint() == plain.checkpoint(), f"{self.name}: with on_growth another state"
+
     def check_neighbours(self) -> None:
         samples = self.samples(1, self.seed)
         others = self.samples(3, self.seed + 5)
@@ -245,6 +258,14 @@ def _findings(task: NodeTask) -> dict[str, dict[str, Any]]:
         uuid: {name: repr(array[row].tolist()) for name, array in kept.items()}
         for row, uuid in enumerate(roster.uuid_of)
     }
+
+
+def _without_growth(signal_class: type[Signal]) -> type[Signal]:
+    class Plain(signal_class):  # type: ignore[misc, valid-type]
+        def on_change(self, *arguments: Any) -> None:  # overridden alone, so that `on_growth` is out of use
+            super().on_change(*arguments)
+
+    return Plain
 
 
 def _watched(signal_class: type[Signal], called: set[str]) -> type[Signal]:

@@ -221,6 +221,17 @@ def test_what_is_kept_outside_of_the_columns() -> None:
         check_signal(Broken)
 
 
+def test_a_fast_way_that_finds_something_else() -> None:
+    class Broken(SoundRate):
+        """Takes no notice of what grows within a frame."""
+
+        def on_growth(self, growth: Any, state: Any, policy: Any, trial: Any) -> None:
+            trial.judge(np.zeros(trial.size, "i1"))
+
+    with pytest.raises(AssertionError, match="with on_growth"):
+        check_signal(Broken)
+
+
 def test_what_is_left_of_the_gpu_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """A framework that forgot to reset the row would be found."""
     reset = Table.reset
