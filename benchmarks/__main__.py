@@ -17,6 +17,7 @@ NAMES = (
     "kafka_latency",
     "kafka_restart",
     "kafka_scale",
+    "kafka_sizing",
 )
 
 
