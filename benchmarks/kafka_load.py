@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import signal
 import sys
 import tempfile
@@ -35,12 +36,13 @@ HEADERS = {kind: wire.headers(kind) for kind in ("telemetry", "kernel")}
 
 class Load(msgspec.Struct, kw_only=True):
     """gpus: at 1 Hz, a frame of each node every 5 s. slice_s: how often something is published: each time, some
-    nodes of every partition.
+    nodes of every partition. ramp_s: from the first node to all of them.
     """
 
     gpus: int
     slice_s: float = 0.1
     moving: bool = False
+    ramp_s: float = 0.0
 
 
 @contextmanager
@@ -128,6 +130,8 @@ async def live(kafka: Kafka, load: Load) -> None:
         ms = wall_ms()
         for partition, nodes in enumerate(fleet.nodes):
             some = nodes[(at + partition) % slices :: slices]
+            if due < began + load.ramp_s:
+                some = some[: math.ceil(len(some) * (due - began) / load.ramp_s)]
             if some:
                 values = fleet.frames(some, number, ms)
                 await publisher.put(

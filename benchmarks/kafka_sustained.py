@@ -20,7 +20,8 @@ FLEETS = [int(each) for each in os.environ.get("GPU_VITALS_BENCH_GPUS", "400000"
 PARTITIONS = [int(each) for each in os.environ.get("GPU_VITALS_BENCH_PARTITIONS", "134").split(",")]
 SECONDS = float(os.environ.get("GPU_VITALS_BENCH_S", "60"))
 ROUND_S = 5.0  # the first one makes every GPU known
-COME_UP_S = 300.0  # at most
+JOIN = 4_000  # GPUs a second that join: what is first said of a GPU costs more than a minute of its life
+COME_UP_S = 120.0  # at most, when all have joined
 WATERMARK = "stage_watermark_timestamp_seconds"
 FLAT_S = 2.0  # lag beyond which it is not held
 
@@ -46,7 +47,8 @@ def main() -> None:
         for partitions in PARTITIONS:
             for gpus in FLEETS:
                 kafka = made(started.bootstrap, f"fleet-{gpus}-{partitions}", partitions)
-                row(gpus, partitions, watched(kafka, Load(gpus=gpus), Process(started.pid or 0)))
+                load = Load(gpus=gpus, ramp_s=gpus / JOIN)
+                row(gpus, partitions, watched(kafka, load, Process(started.pid or 0)))
 
 
 def watched(kafka: Kafka, load: Load, broker: Process, seconds: float = SECONDS) -> Watched:
@@ -56,7 +58,8 @@ def watched(kafka: Kafka, load: Load, broker: Process, seconds: float = SECONDS)
         generator(kafka, load) as fleet,
     ):
         wait(lambda: bool(fleet.newest()), "the load's first second")
-        up_s = come_up(node, cluster, kafka.partitions)
+        time.sleep(load.ramp_s)
+        up_s = load.ramp_s + come_up(node, cluster, kafka.partitions)
         shares = Shares(load=fleet, node=node, cluster=cluster, broker=broker)
         end = time.monotonic() + seconds
         lags = []

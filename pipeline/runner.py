@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from pipeline.clock import wall_ms
@@ -15,6 +15,8 @@ from schemas.log import Output, Part, Record
 
 OUTPUTS_MAX = 10_000  # held back for the next commit; while one is under way, nothing is stepped beyond them
 BACKOFF_S = (0.5, 15.0)
+STEP_S = 0.05  # what a step should take at most: commits need the network, and time, between any two
+STEP_RECORDS = 16  # at least
 LONG_S = 0.05  # to take a state; nothing is stepped meanwhile, in any partition
 REST = 200  # how much longer the next one then waits
 
@@ -113,6 +115,7 @@ class _Run:
     position_s: float
     checkpoint_s: float
     clock: Callable[[], int]
+    at_once: int = 1 << 20  # records in a step
     committed: int = 0
     next_offset: int = 0
     checkpointed: int = 0
@@ -140,7 +143,7 @@ class _Run:
         self.restored()
 
     async def loop(self) -> None:
-        batches = aiter(self.log.read(self.part, self.next_offset))
+        batches = self.read()
         batch = asyncio.ensure_future(anext(batches))
         try:
             while True:
@@ -169,6 +172,14 @@ class _Run:
                 self.commit.cancel()
                 await asyncio.gather(self.commit, return_exceptions=True)
 
+    async def read(self) -> AsyncGenerator[list[Record]]:
+        """Batches, cut to what can be stepped in a short time."""
+        async for batch in self.log.read(self.part, self.next_offset):
+            while len(batch) > self.at_once:
+                some, batch = batch[: self.at_once], batch[self.at_once :]
+                yield some
+            yield batch
+
     async def take(self, batch: list[Record]) -> None:
         if batch:
             async with self.turns:
@@ -177,7 +188,10 @@ class _Run:
             await self.idle()
 
     def step(self, batch: list[Record]) -> None:
+        began = _now()
         outputs = self.task.step(batch)
+        record_s = (_now() - began) / len(batch)
+        self.at_once = max(STEP_RECORDS, int(STEP_S / record_s)) if record_s else self.at_once
         self.next_offset = batch[-1].offset + 1
         fresh = [output for output in outputs if output.offset >= self.committed]
         if not self.pending:

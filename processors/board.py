@@ -158,12 +158,12 @@ class Board:
     def reasons(self, row: int) -> list[Reason]:
         """What lowers the score or hides it, worst first."""
         reasons = []
-        for at, signal in enumerate(self.signals):
-            level = Level(int(self.level[at, row]))
+        for at, level in enumerate(self.level[:, row].tolist()):
+            if level == Level.FINE:
+                continue
             asked = self.findings["since"][at, row] > 0  # else the GPU is too new for a question
-            cannot_tell = level is Level.NONE and self.required[at] and self.enabled[at] and asked
-            if level > Level.FINE or cannot_tell:
-                reasons.append(self._reason(at, signal, row, level))
+            if level > Level.FINE or (self.required[at] and self.enabled[at] and asked):
+                reasons.append(self._reason(at, self.signals[at], row, Level(level)))
         held = float(self.verdicts.columns["held"][row])
         if held < self.verdicts.columns["score"][row]:
             reasons.append(self._recovering(row, held))
@@ -200,12 +200,12 @@ class Board:
 
     def fault(self, row: int) -> tuple[Action, bool, bool]:
         """(action, hard, corruption) of the findings that take this GPU out of service."""
-        level = self.level[:, row]
-        caps = self.caps[np.arange(len(self.signals)), level + 1]
         action, hard, corruption = Action.NONE, False, False
-        for at in np.flatnonzero(caps < 1.0):
+        for at, level in enumerate(self.level[:, row].tolist()):
+            if level <= Level.FINE or self.caps[at, level + 1] >= 1.0:
+                continue
             bits = int(self.findings["fault"][at, row])
-            out = bool(caps[at] <= 0.3)
+            out = bool(self.caps[at, level + 1] <= 0.3)
             own = ACTIONS[bits >> _ACTION_SHIFT]
             if not out:
                 own = Action.MONITOR

@@ -24,8 +24,9 @@ IDLE_S = 1.0
 POLL_S = 0.01
 BATCH_RECORDS = 512  # larger ones are no cheaper to step, and commits wait for a step
 GATHER_S = 0.05  # readers that come together start together: each new one makes the consumer fetch anew for all
-HELD_RECORDS = 4_096  # of one partition, before it is paused
-RESUME_RECORDS = 1_024
+HELD_RECORDS = 65_536  # of all partitions, before their readers must have taken some
+HELD_MAX = 4_096  # of one partition
+TAKEN_RECORDS = 4_096  # from the consumer at a time; it holds the rest compressed
 FETCH_BYTES = 4 << 20
 PARTITION_BYTES = 1 << 20
 
@@ -102,19 +103,19 @@ class Feed:
         if not self._lanes or self._consumer is None:
             await self._changed.wait()
             return
-        found = await self._consumer.getmany(timeout_ms=int(1000 * POLL_S))
+        held_max = min(HELD_MAX, max(BATCH_RECORDS, HELD_RECORDS // len(self._lanes)))
+        hungry = [place for place, lane in self._lanes.items() if len(lane.records) < held_max]
+        if hungry:  # not paused, the others: the consumer would throw away what it has fetched of them
+            found = await self._consumer.getmany(*hungry, timeout_ms=int(1000 * POLL_S), max_records=TAKEN_RECORDS)
+        else:
+            found = {}
+            await asyncio.sleep(POLL_S)
         now = asyncio.get_running_loop().time()
         for place, messages in found.items():
             if lane := self._lanes.get(place):
                 lane.add([wire.record(message) for message in messages], now)
-                if len(lane.records) >= HELD_RECORDS:
-                    self._consumer.pause(place)
-                    lane.paused = True
-        for place, lane in self._lanes.items():
+        for lane in self._lanes.values():
             lane.release(now, self._linger_s)
-            if lane.paused and len(lane.records) < RESUME_RECORDS:
-                self._consumer.resume(place)
-                lane.paused = False
         await asyncio.sleep(0)
 
     async def _assign(self) -> None:
@@ -133,7 +134,6 @@ class Feed:
                 lost = begins[place] - lane.next_offset
                 logger.error("%s/%d: %d records are not kept any more", place.topic, place.partition, lost)
             lane.next_offset = max(lane.next_offset, begins[place])
-            lane.paused = False
             consumer.seek(place, lane.next_offset)
 
     async def _started(self) -> AIOKafkaConsumer:
@@ -169,7 +169,6 @@ class _Lane:
         self.next_offset = offset
         self.records: list[Record] = []
         self.news = asyncio.Event()
-        self.paused = False
         self._urgent = False
         self._since = 0.0
         self._failure = ""

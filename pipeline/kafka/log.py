@@ -20,7 +20,7 @@ from schemas.log import Checkpoint, Output, Part, Record
 
 LINGER_S = 0.1
 CLIENT_S = 10.0
-COMMITS = 8  # at a time: each of a hundred that share the processor would outlast its transaction
+COMMITS = 4  # at a time: each of a hundred that share the processor would outlast its transaction
 
 
 class KafkaLog:

@@ -26,6 +26,7 @@ from schemas.topics import MESSAGE_BYTES_MAX
 OPEN_S = 15.0
 COMMIT_S = 10.0
 BATCH_BYTES = MESSAGE_BYTES_MAX - 4096  # before compression; those of a topic go out one after the other
+PAUSE_OUTPUTS = 1_000
 ONLY = 0  # the partition of a derived topic
 TRANSACTION_S = 10.0  # after a death in a transaction, committed readers wait so long, or for the successor
 
@@ -69,7 +70,7 @@ class Writer:
                 await producer.begin_transaction()
                 if checkpoint:
                     place = await self._save(producer, checkpoint)
-                batches = self._batches(producer, outputs)
+                batches = await self._batches(producer, outputs)
                 sent = [await producer.send_batch(batch, topic, partition=ONLY) for topic, batch in batches]
                 position = OffsetAndMetadata(next_offset, place.encode() if place else "")
                 await producer.send_offsets_to_transaction({self._input: position}, self._group)
@@ -83,12 +84,14 @@ class Writer:
         if producer:
             await let_go(producer)
 
-    def _batches(self, producer: AIOKafkaProducer, outputs: Sequence[Output]) -> list[tuple[str, BatchBuilder]]:
-        """`outputs` by topic, in order: a fleet that comes up says two things of each GPU in a second."""
+    async def _batches(self, producer: AIOKafkaProducer, outputs: Sequence[Output]) -> list[tuple[str, BatchBuilder]]:
+        """`outputs` by topic, in order: a fleet that comes up says five things of each GPU in seconds."""
         stage, _, partition = self._part
         full: list[tuple[str, BatchBuilder]] = []
         open_: dict[str, BatchBuilder] = {}
-        for output in outputs:
+        for number, output in enumerate(outputs, 1):
+            if not number % PAUSE_OUTPUTS:
+                await asyncio.sleep(0)  # others commit too
             origin = Origin(stage, partition, output.offset, output.ordinal, self._kafka.generation)
             message: dict[str, Any] = {
                 "timestamp": output.ts,
