@@ -306,7 +306,7 @@ class NodeTask:
         elif isinstance(observation, records.Operator):
             handle = self._operator
         else:
-            return  # how a source fares concerns readers of the observations, not this stage
+            return  # for readers of the observations: nothing here judges it
         self._turn(node).others.append(lambda: handle(record, node, observation, then))
 
     def _flush(self) -> None:

@@ -16,6 +16,10 @@ _KINDS = {
     for kind, type_ in (
         ("inventory", records.Inventory),
         ("kernel", records.KernelFault),
+        ("health", records.HealthIncident),
+        ("violation", records.PolicyViolation),
+        ("links", records.LinkStatus),
+        ("command-result", records.CommandResult),
         ("source", records.SourceStatus),
         ("operator", records.Operator),
         ("policy", records.PolicyChange),

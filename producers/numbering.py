@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 
 from producers.source import Observed
 from schemas import frames, records
 
-_NUMBERED = msgspec.json.Decoder(records.Inventory | records.KernelFault | records.SourceStatus)
+NUMBERED = ("inventory", "kernel", "health", "violation", "links", "command-result", "source")
+
+_numbered = msgspec.json.Decoder(
+    records.Inventory
+    | records.KernelFault
+    | records.HealthIncident
+    | records.PolicyViolation
+    | records.LinkStatus
+    | records.CommandResult
+    | records.SourceStatus
+)
 
 
 class Numbering:
@@ -17,12 +28,16 @@ class Numbering:
 
     epoch: when the agent started, ms. All sources of a process share one numbering. What has a number already,
     in recordings and simulations, keeps it, and so does what cannot be read.
+
+    faults, telemetry: the newest number of each node; given where the numbers of an earlier agent go on.
     """
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(
+        self, epoch: int, *, faults: Iterable[tuple[str, int]] = (), telemetry: Iterable[tuple[str, int]] = ()
+    ) -> None:
         self.epoch = epoch
-        self._faults: Counter[str] = Counter()
-        self._telemetry: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter(dict(faults))
+        self.telemetry: Counter[str] = Counter(dict(telemetry))
 
     def stamp(self, observed: Observed) -> Observed:
         """`observed` with the next number of its sequence."""
@@ -31,15 +46,15 @@ class Numbering:
                 frame = frames.decode(observed.value)
                 if frame.epoch or frame.seq:
                     return observed
-                self._telemetry[observed.node] += 1
-                frame.epoch, frame.seq = self.epoch, self._telemetry[observed.node]
+                self.telemetry[observed.node] += 1
+                frame.epoch, frame.seq = self.epoch, self.telemetry[observed.node]
                 return observed._replace(value=frames.encode(frame))
-            if observed.kind in ("inventory", "kernel", "source"):
-                said = _NUMBERED.decode(observed.value)
+            if observed.kind in NUMBERED:
+                said = _numbered.decode(observed.value)
                 if said.epoch or said.seq:
                     return observed
-                self._faults[observed.node] += 1
-                said.epoch, said.seq = self.epoch, self._faults[observed.node]
+                self.faults[observed.node] += 1
+                said.epoch, said.seq = self.epoch, self.faults[observed.node]
                 return observed._replace(value=records.encode(said))
         except ValueError:
             pass

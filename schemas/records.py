@@ -45,13 +45,14 @@ class Observation(Record, kw_only=True):
 
 
 class GpuInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One GPU as its node lists it. `mig`: MIG mode is on."""
+    """One GPU as its node lists it. `mig`: MIG mode is on. peers: UUID -> NVLinks that join it to that GPU directly."""
 
     uuid: str
     bdf: str = ""
     model: str = ""
     serial: str = ""
     mig: bool = False
+    peers: dict[str, int] = {}
 
 
 class Inventory(Observation, kw_only=True, tag_field="kind", tag="inventory"):
@@ -93,6 +94,69 @@ class SourceStatus(Observation, kw_only=True, tag_field="kind", tag="source"):
     state: str
     detail: str = ""
     lost: int = 0
+
+
+class HealthIncident(Observation, kw_only=True, tag_field="kind", tag="health"):
+    """A DCGM health watch found something, said when it begins and when it is over (health "pass").
+
+    system: the watch (`pcie`, `nvlink`, `memory` ...; `all` for Xids). health: "pass", "warn" or "fail". code: DCGM's
+    number of the incident; it, and never `message`, says what happened. gi, ci: of a MIG instance.
+    """
+
+    uuid: str = ""
+    bdf: str = ""
+    gi: int | None = None
+    ci: int | None = None
+    system: str
+    health: str
+    code: int
+    message: str = ""
+
+
+class PolicyViolation(Observation, kw_only=True, tag_field="kind", tag="violation"):
+    """A DCGM policy was violated. condition: `dbe`, `pcie`, `retired-pages`, `thermal`, `power`, `nvlink` or `xid`.
+
+    value: what DCGM tells with it, by DCGM's own names (`errnum`, `numerrors`, `counter` ...).
+    """
+
+    uuid: str = ""
+    bdf: str = ""
+    condition: str
+    value: dict[str, int] = {}
+
+
+class LinkStatus(Observation, kw_only=True, tag_field="kind", tag="links"):
+    """The NVLinks of a GPU, on change. links: "up", "down", "disabled" or "unsupported", by link number."""
+
+    uuid: str = ""
+    bdf: str = ""
+    links: list[str]
+
+
+class CommandResult(Observation, kw_only=True, tag_field="kind", tag="command-result"):
+    """What became of a command. state: "refused" (nothing was done, `detail` says why).
+
+    id, action: the command's own; empty where it could not be read.
+    """
+
+    id: str
+    action: str
+    state: str
+    detail: str = ""
+
+
+class Command(Record, kw_only=True, tag_field="kind", tag="command"):
+    """What a node shall do; on `commands`, under the node's name. `id` names it in its result.
+
+    boot: only during this boot of the machine, "" = whichever. expires: ms, not after that; 0 = never.
+    """
+
+    id: str
+    action: str
+    uuid: str = ""
+    bdf: str = ""
+    boot: str = ""
+    expires: int = 0
 
 
 class Operator(Record, kw_only=True, tag_field="kind", tag="operator"):
@@ -258,7 +322,18 @@ class DeadLetter(Record, kw_only=True):
     size: int = 0
 
 
-Observed = Inventory | KernelFault | SourceStatus | Operator | PolicyChange | Tick
+Observed = (
+    Inventory
+    | KernelFault
+    | HealthIncident
+    | PolicyViolation
+    | LinkStatus
+    | CommandResult
+    | SourceStatus
+    | Operator
+    | PolicyChange
+    | Tick
+)
 FleetEvent = ConditionChange | Gone | Operator | PolicyChange | Tick
 Derived = Xid | Rate | Score | Decision | Eviction | DeadLetter | Inventory
 

@@ -39,6 +39,7 @@ SCORES = "scores"
 FLEET_EVENTS = "fleet-events"
 DECISIONS = "decisions"
 EVICTIONS = "evictions"
+COMMANDS = "commands"
 DEAD_LETTER = "dead-letter"
 CHECKPOINTS = "checkpoints"
 
@@ -62,6 +63,7 @@ TOPICS: dict[str, Topic] = {
         Topic(FLEET_EVENTS, "cluster", 30 * DAY_S, "input of the cluster stage: conditions, operators, ticks"),
         Topic(DECISIONS, "gpu", None, "what schedulers read: weight, state, action, reasons, policy version"),
         Topic(EVICTIONS, "gpu", None, "the case of a GPU that is taken out: state, reason, since when"),
+        Topic(COMMANDS, "node", 7 * DAY_S, "what nodes shall do: each agent takes its own, and says what became of it"),
         Topic(DEAD_LETTER, "source", 30 * DAY_S, "each record that could not be understood: bytes, where, why"),
     )
 }

@@ -20,7 +20,7 @@ from pipeline.generated.markdown import fence
 from pipeline.generated.still import still
 from pipeline.topology import STAGES, Stage
 
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/kafka/*.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/agent/*.md", "docs/kafka/*.md")
 TIMEOUT_S = 120
 
 _RUN = re.compile(r"(?<=<!-- run -->\n)```console\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -23,9 +23,10 @@ def kebab(name: str) -> str:
 
 
 def record_types() -> dict[str, type[msgspec.Struct]]:
-    """Every record by name: all that `schemas.records` names in its unions, the frame, and a recording's line."""
+    """Every record by name: all in the unions of `schemas.records`, commands, the frame, and a recording's line."""
     unions = (records.Observed, records.FleetEvent, records.Derived)
     types = {kebab(type_.__name__): type_ for union in unions for type_ in get_args(union)}
+    types["command"] = records.Command
     types["telemetry-frame"] = frames.JsonFrame
     types["recording-line"] = recording.Line
     return dict(sorted(types.items()))

@@ -14,6 +14,7 @@ from pipeline.replay import drive
 from pipeline.settings import Settings
 from processors.policy import to_change
 from producers.fleet import START_MS, Fleet
+from producers.machine import Machine
 from producers.simulator import SPEED
 from schemas import records, topics
 from schemas.log import Output, Part, Record
@@ -30,7 +31,8 @@ def still(seconds: int, lines: int) -> str:
     event_s = round(seconds * SPEED)
     policy = policies.load("default")
     console = Console(width=WIDTH, height=HEIGHT, no_color=True, legacy_windows=False, _environ={})
-    facts = Facts(plan(Settings()).what, policy.id, seconds, START_MS + 1000 * event_s)
+    what = plan(Settings(), look=lambda: Machine([], [])).what  # the same on every machine
+    facts = Facts(what, policy.id, seconds, START_MS + 1000 * event_s)
     sink = ConsoleSink(lambda: facts, console)
     derived: list[Output] = []
 

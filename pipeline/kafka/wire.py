@@ -17,7 +17,20 @@ TOMBSTONE = "tombstone"
 Headers = list[tuple[str, bytes]]
 
 _TELEMETRY = ((KIND, b"telemetry"),)
-_KINDS = {kind.encode(): kind for kind in ("kernel", "tick", "inventory", "source", "policy")}
+_KINDS = {
+    kind.encode(): kind
+    for kind in (
+        "kernel",
+        "health",
+        "violation",
+        "links",
+        "command-result",
+        "tick",
+        "inventory",
+        "source",
+        "policy",
+    )
+}
 
 
 def headers(kind: str, origin: Origin | None = None) -> Headers:

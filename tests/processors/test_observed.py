@@ -77,3 +77,12 @@ def test_refusing_does_not_depend_on_batches() -> None:
     given = log()
     given[1] = given[1]._replace(key="n2")
     check_cuts(lambda: NodeTask(HOME, partitions=PARTITIONS), given)
+
+
+def test_what_became_of_a_command_is_understood_and_changes_no_judgement() -> None:
+    given = Observations().frame("n1", 1.0, {GPU_TEMP: 50})
+    without = judge(list(given.records))
+    answer = records.CommandResult(ts=2_000, node="n1", id="c1", action="reset", state="refused")
+    said = judge(given.add(2.0, "n1", "command-result", records.encode(answer)))
+    assert not said.dead_letters
+    assert said.scores == without.scores

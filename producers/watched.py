@@ -1,0 +1,41 @@
+"""Which fields a node's sources ask for, each second, of every GPU."""
+
+from __future__ import annotations
+
+from schemas import fields
+
+SPECIFIED = (
+    fields.ECC_SBE_VOLATILE,
+    fields.ECC_DBE_VOLATILE,
+    fields.GPU_TEMP,
+    fields.POWER,
+    fields.SM_CLOCK,
+    fields.MEM_CLOCK,
+    fields.PCIE_REPLAY_COUNTER,
+    fields.NVLINK_CRC_FLIT_TOTAL,
+    *fields.NVLINK_CRC_FLIT,  # `dcgm_nvlink_crc_errors_total` names the link
+    fields.RETIRED_SBE,
+    fields.RETIRED_DBE,
+    fields.RETIRED_PENDING,
+)
+CORRECTED = (  # what judges by better evidence than the specification's, or explains it
+    fields.CLOCK_EVENT_REASONS,
+    fields.MAX_SM_CLOCK,
+    fields.POWER_LIMIT,
+    fields.POWER_VIOLATION,
+    fields.THERMAL_VIOLATION,
+    fields.MEMORY_TEMP,
+    fields.GPU_TEMP_MARGIN,
+    fields.ECC_SBE_AGGREGATE,
+    fields.ECC_DBE_AGGREGATE,
+    fields.REMAPPED_UNCORRECTABLE,
+    fields.REMAPPED_CORRECTABLE,
+    fields.ROW_REMAP_FAILURE,
+    fields.ROW_REMAP_PENDING,
+    fields.NVLINK_REPLAY_TOTAL,
+    fields.NVLINK_RECOVERY_TOTAL,
+    fields.FABRIC_MANAGER_STATUS,
+)
+
+# Xids are no samples: sources tell them as faults. A test keeps this at least what all signals declare.
+WATCHED: tuple[int, ...] = tuple(sorted(SPECIFIED + CORRECTED))
