@@ -1,0 +1,1 @@
+"""NVIDIA's driver library (NVML) as a source, for nodes without DCGM."""

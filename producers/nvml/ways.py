@@ -1,0 +1,146 @@
+"""How each field is read from NVML, in DCGM's units: first what a batch can read, then single calls."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from producers.nvml.library import ask
+from schemas import fields
+
+NAN = float("nan")  # asked, and there is no value now
+NONE_32, NONE_64 = 2**32 - 1, 2**64 - 1  # what the driver says instead of a number of that width
+
+GPU_SENSOR = 0
+CLOCK_SM, CLOCK_MEM = 1, 2
+CORRECTED, UNCORRECTED = 0, 1
+VOLATILE, AGGREGATE = 0, 1
+SINGLE_BIT, DOUBLE_BIT = 0, 1  # what pages were retired for
+POLICY_POWER, POLICY_THERMAL = 0, 1
+LINK_COUNT, LINK_STATE = 91, 165
+FABRIC_COMPLETED, FABRIC_SUCCESS, FABRIC_FAILURE, FABRIC_UNRECOGNIZED = 3, 3, 4, 5
+
+
+class Value(NamedTuple):
+    """Read with many others in one call, by NVML's own field id. scope: the link, where the field is a link's."""
+
+    id: int
+    scope: int | None = None
+
+
+Call = Callable[[Any, Any], Any]  # (module, handle) -> number; None = this GPU or driver does not tell it
+Way = Value | Call
+
+
+def call(
+    function: str,
+    *arguments: Any,
+    scale: float = 1.0,
+    none: int = NONE_32,
+    take: Callable[[Any], Any] = lambda told: told,
+) -> Call:
+    """A single call. scale: from NVML's unit to DCGM's. take: the number in what is told. none: there is no number."""
+
+    def read(nvml: Any, handle: Any) -> float | None:
+        told = ask(nvml, function, handle, *arguments)
+        if told is None:
+            return None
+        number = take(told)
+        return NAN if number == none else float(number) * scale
+
+    return read
+
+
+def fabric_status(nvml: Any, handle: Any) -> float | None:
+    """DCGM's number for how far the GPU has come in joining its NVLink fabric."""
+    for function, struct in (
+        ("nvmlDeviceGetGpuFabricInfoV", "c_nvmlGpuFabricInfoV_t"),
+        ("nvmlDeviceGetGpuFabricInfo", "c_nvmlGpuFabricInfo_t"),
+    ):
+        if not hasattr(nvml, struct):
+            continue
+        info = getattr(nvml, struct)()
+        if ask(nvml, function, handle, ctypes.byref(info)) is None:
+            continue
+        if info.state == FABRIC_COMPLETED:
+            return float(FABRIC_FAILURE if info.status else FABRIC_SUCCESS)
+        return float(info.state if info.state < FABRIC_COMPLETED else FABRIC_UNRECOGNIZED)
+    return None
+
+
+def _violation(policy: int, id: int) -> tuple[Way, ...]:
+    return Value(id), call("nvmlDeviceGetViolationStatus", policy, none=NONE_64, take=lambda told: told.violationTime)
+
+
+def _ecc(id: int, kind: int, span: int) -> tuple[Way, ...]:
+    return Value(id), call("nvmlDeviceGetTotalEccErrors", kind, span, none=NONE_64)
+
+
+def _rows(id: int, at: int) -> tuple[Way, ...]:
+    return Value(id), call("nvmlDeviceGetRemappedRows", take=lambda told: told[at])
+
+
+def _pages(id: int, cause: int) -> tuple[Way, ...]:
+    return Value(id), call("nvmlDeviceGetRetiredPages", cause, take=len)
+
+
+def _links(ids: Iterable[int], scoped: int, unscoped: Iterable[int], counter: int) -> dict[int, tuple[Way, ...]]:
+    """An error counter of each link. scoped: NVML's field for any link; unscoped: those for one link each."""
+    old = dict(enumerate(unscoped))
+    return {
+        id: (
+            Value(scoped, link),
+            *([Value(old[link])] if link in old else []),
+            call("nvmlDeviceGetNvLinkErrorCounter", link, counter, none=NONE_64),
+        )
+        for link, id in enumerate(ids)
+    }
+
+
+WAYS: dict[int, tuple[Way, ...]] = {
+    fields.SM_CLOCK: (call("nvmlDeviceGetClockInfo", CLOCK_SM),),
+    fields.MEM_CLOCK: (call("nvmlDeviceGetClockInfo", CLOCK_MEM),),
+    fields.MAX_SM_CLOCK: (call("nvmlDeviceGetMaxClockInfo", CLOCK_SM),),
+    fields.CLOCK_EVENT_REASONS: (
+        call("nvmlDeviceGetCurrentClocksEventReasons"),
+        call("nvmlDeviceGetCurrentClocksThrottleReasons"),
+    ),
+    fields.MEMORY_TEMP: (Value(82),),
+    fields.GPU_TEMP: (
+        call("nvmlDeviceGetTemperatureV", GPU_SENSOR),
+        call("nvmlDeviceGetTemperature", GPU_SENSOR),
+    ),
+    fields.GPU_TEMP_MARGIN: (call("nvmlDeviceGetMarginTemperature"),),
+    fields.POWER: (call("nvmlDeviceGetPowerUsage", scale=0.001),),
+    fields.POWER_LIMIT: (call("nvmlDeviceGetEnforcedPowerLimit", scale=0.001),),
+    fields.FABRIC_MANAGER_STATUS: (fabric_status,),
+    fields.PCIE_REPLAY_COUNTER: (Value(94), call("nvmlDeviceGetPcieReplayCounter")),
+    fields.POWER_VIOLATION: _violation(POLICY_POWER, 74),
+    fields.THERMAL_VIOLATION: _violation(POLICY_THERMAL, 75),
+    fields.ECC_SBE_VOLATILE: _ecc(3, CORRECTED, VOLATILE),
+    fields.ECC_DBE_VOLATILE: _ecc(4, UNCORRECTED, VOLATILE),
+    fields.ECC_SBE_AGGREGATE: _ecc(5, CORRECTED, AGGREGATE),
+    fields.ECC_DBE_AGGREGATE: _ecc(6, UNCORRECTED, AGGREGATE),
+    fields.RETIRED_SBE: _pages(29, SINGLE_BIT),
+    fields.RETIRED_DBE: _pages(30, DOUBLE_BIT),
+    fields.RETIRED_PENDING: (Value(31), call("nvmlDeviceGetRetiredPagesPendingStatus")),
+    fields.REMAPPED_CORRECTABLE: _rows(142, 0),
+    fields.REMAPPED_UNCORRECTABLE: _rows(143, 1),
+    fields.ROW_REMAP_PENDING: _rows(144, 2),
+    fields.ROW_REMAP_FAILURE: _rows(145, 3),
+    fields.NVLINK_CRC_FLIT_TOTAL: (Value(38),),
+    fields.NVLINK_REPLAY_TOTAL: (Value(52),),
+    fields.NVLINK_RECOVERY_TOTAL: (Value(59),),
+    **_links(fields.NVLINK_CRC_FLIT, 163, (*range(32, 38), *range(96, 102)), 2),
+    **_links(fields.NVLINK_REPLAY, 161, (*range(46, 52), *range(108, 114)), 0),
+    **_links(fields.NVLINK_RECOVERY, 162, (*range(53, 59), *range(114, 120)), 1),
+}
+
+# Dear to read, about a millisecond each, and they change slowly or only grow.
+SLOW = frozenset({fields.MAX_SM_CLOCK, fields.GPU_TEMP_MARGIN, fields.POWER_VIOLATION, fields.THERMAL_VIOLATION})
+
+
+def link_state(link: int) -> tuple[Way, ...]:
+    """0 inactive, 1 active, 2 asleep, 3 active without traffic."""
+    return Value(LINK_STATE, link), call("nvmlDeviceGetNvLinkState", link)
