@@ -7,6 +7,7 @@ from datetime import tzinfo
 
 from producers.exporter import Exporter
 from producers.fleet import START_MS
+from producers.journal import Journal
 from producers.kernel_log import KernelLog
 from producers.kmsg import Kmsg
 from producers.recording import RecordingSource
@@ -16,10 +17,14 @@ from producers.source import Source, SourceError
 FORMS = {  # how a source is written: what it reads
     "kmsg": "the kernel's log on this machine, live",
     "kernel-log:FILE": "a kernel or Fabric Manager log",
+    "journal": "the kernel's messages in this machine's journal, live",
+    "dcgm": "DCGM's host engine on this machine; dcgm://HOST:PORT or dcgm:///SOCKET name another one",
+    "nvml": "the driver's own library, for machines without DCGM",
     "exporter:URL|FILE": "a dcgm-exporter, or a page of one in a file",
     "simulator:N": "a simulated fleet of N GPUs",
     "recording:FILE": "a recording, .jsonl or .zst",
 }
+ENGINE = re.compile("dcgm://.+")
 
 
 def open_source(
@@ -42,7 +47,7 @@ def open_source(
 
     node: whose observations these are where they do not say it; None = this machine's name, or the file's.
     timezone: of log times that name none; None = this machine's. follow: wait for more at a log's end.
-    own_clock: what a file tells is appended at its own time. interval_s: from one scrape to the next.
+    own_clock: what a file tells is appended at its own time. interval_s: from one scrape or sample to the next.
     The others are the simulator's (`producers.simulator.Simulator`).
 
     Raises SourceError: there is no such source.
@@ -51,11 +56,22 @@ def open_source(
     form = next((form for form in FORMS if form.partition(":")[0] == kind), None)
     if form is None:
         raise SourceError(f"no such source: {spec!r}; sources are {', '.join(FORMS)}")
-    if bool(what) is not (":" in form):
+    complete = bool(what) if ":" in form else spec == form or ENGINE.fullmatch(spec)
+    if not complete:
         raise SourceError(f"source {spec!r} is incomplete or too long; it is written {form}")
     match kind:
         case "kmsg":
             return Kmsg(node=node, cluster=cluster)
+        case "journal":
+            return Journal(node=node, cluster=cluster)
+        case "dcgm":
+            from producers.dcgm.source import Dcgm
+
+            return Dcgm(what.removeprefix("//"), node=node, cluster=cluster, interval_s=interval_s)
+        case "nvml":
+            from producers.nvml.source import Nvml
+
+            return Nvml(node=node, cluster=cluster, interval_s=interval_s)
         case "kernel-log":
             return KernelLog(what, node=node, cluster=cluster, timezone=timezone, follow=follow, own_clock=own_clock)
         case "exporter":

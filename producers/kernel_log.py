@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from producers.blocking import Blocking
-from producers.host import now_ms
+from producers.host import hostname, now_ms
 from producers.kernel_faults import IDENTITY_MARK, KIND, KernelReader
 from producers.source import Ended, Observed, Source, SourceError
 from producers.tail import Tail
@@ -27,9 +27,9 @@ class _Open(NamedTuple):
 class KernelLog(Source):
     """Reads a log from its beginning to its end; with `follow` it waits for more there, through rotations.
 
-    node: of lines that name none; None = the file's name without suffix. own_clock: append times are those of
-    the events. A fault gets the UUID of the nearest earlier identity line of its GPU, else of the first later
-    one.
+    node: of lines that name none; None = the file's name without suffix, with `follow` this machine's: only its own
+    log grows here. own_clock: append times are those of the events. A fault gets the UUID of the nearest earlier
+    identity line of its GPU, else of the first later one.
     """
 
     deadline_s = 60.0  # a log of some gigabytes is searched for the names of GPUs first
@@ -47,7 +47,7 @@ class KernelLog(Source):
         self.name = f"kernel-log:{path}"
         self.owns_clock = own_clock  # a history, or news
         self._path = Path(path)
-        self._node = node or self._path.stem
+        self._node = node or (hostname() if follow else self._path.stem)
         self._cluster = cluster
         self._timezone = timezone
         self._follow = follow

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from producers.finding import Finding
 from producers.host import boot_ms, hostname, now_ms
 from producers.kernel_faults import IDENTITY_MARK, KIND, KernelReader
 from producers.source import Observed, Source, SourceError
@@ -18,6 +20,10 @@ WAIT_S = 1.0
 REST_WAIT_S = 0.3  # for further lines of a fault that is told in several
 DEVICE = "/dev/kmsg"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+HEADER = re.compile(rb"[0-9]+,(?P<sequence>[0-9]{1,20}),(?P<usec>[0-9]{1,18}),")
+# A piece of a line that others cut into: `priority,sequence,usec,c[,caller=ID];text`.
+PIECE = re.compile(rb"[0-9]+,[0-9]+,[0-9]+,c(?P<caller>,caller=[TC][0-9]+)?;(?P<text>[^\n]*)")
+SPLIT_SPAN = 8  # records, between the pieces of a line
 
 
 def open_device() -> int:
@@ -29,6 +35,9 @@ class Kmsg(Source):
 
     node: None = this machine's name. open_device: gives a descriptor that yields a record with each read.
     A position is `boot id/sequence number`: after a restart of the machine everything is new.
+
+    The kernel's log has a clock of its own, which over months strays from the wall clock by minutes. What comes while
+    we read it lies between two looks at it, and no such time is told that does not.
     """
 
     name = "kmsg"
@@ -49,6 +58,7 @@ class Kmsg(Source):
         self._device: int | None = None
         self._sequence = -1
         self._resumed_behind = -1
+        self._seen_all_ms = 0  # when there was nothing to read: what comes was said later
         self._reader = self._new_reader()
 
     async def open(self, after: str | None) -> None:
@@ -68,6 +78,7 @@ class Kmsg(Source):
             raise SourceError(f"{DEVICE}: {error.strerror}") from error
         boot, _, sequence = (after or "/").rpartition("/")
         self._sequence = self._resumed_behind = int(sequence) if boot == self._boot else -1
+        self._seen_all_ms = 0
         self._reader = self._new_reader()
 
     async def read(self) -> list[Observed]:
@@ -94,25 +105,22 @@ class Kmsg(Source):
         """What the kernel has ready now."""
         observed: list[Observed] = []
         boot, now = boot_ms(), now_ms()
-        for _ in range(RECORDS_PER_READ):
-            try:
-                record = os.read(device, RECORD_BYTES_MAX)
-            except BlockingIOError:
-                break
-            except BrokenPipeError:  # the kernel was faster: the next read is of the oldest record it still has
-                continue
-            except OSError as error:
-                raise SourceError(f"{DEVICE}: cannot read on: {error.strerror}") from error
-            if not record:
-                raise SourceError(f"{DEVICE}: closed by the other side")
-            sequence, known = _sequence(record), False
-            if sequence is not None:
+        found, drained = _read(device)
+        for record in found:
+            if header := HEADER.match(record):
+                sequence = int(header["sequence"])
                 observed += self._overwritten(sequence, now)
-                known = sequence <= self._resumed_behind
                 self._sequence = max(self._sequence, sequence)
+        for record in joined(found):
+            header = HEADER.match(record)
+            known = header is not None and int(header["sequence"]) <= self._resumed_behind
             if not known or IDENTITY_MARK in record:  # what was read in an earlier run still tells which GPU is which
-                faults = self._reader.feed(record, otherwise_ms=now, boot_ms=boot)
+                said_ms = int(header["usec"]) // 1000 if header else 0
+                boot_then = min(max(boot + said_ms, self._seen_all_ms), now) - said_ms
+                faults = self._reader.feed(record, otherwise_ms=now, boot_ms=boot_then)
                 observed += map(self._fault, faults)
+        if drained:
+            self._seen_all_ms = now
         return observed
 
     def _overwritten(self, sequence: int, now: int) -> list[Observed]:
@@ -147,7 +155,51 @@ class Kmsg(Source):
             loop.remove_reader(device)
 
 
-def _sequence(record: bytes) -> int | None:
-    """The sequence number in `priority,sequence,...;text`."""
-    parts = record.split(b",", 2)
-    return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else None
+def _read(device: int) -> tuple[list[bytes], bool]:
+    """The records that are there, and whether that is all for now."""
+    found: list[bytes] = []
+    while len(found) < RECORDS_PER_READ:
+        try:
+            record = os.read(device, RECORD_BYTES_MAX)
+        except BlockingIOError:
+            return found, True
+        except BrokenPipeError:  # the kernel was faster: the next read is of the oldest record it still has
+            continue
+        except OSError as error:
+            raise SourceError(f"{DEVICE}: cannot read on: {error.strerror}") from error
+        if not record:
+            raise SourceError(f"{DEVICE}: closed by the other side")
+        found.append(record)
+    return found, False
+
+
+async def findings() -> list[Finding]:
+    """Whether the kernel's log can be read here."""
+    try:
+        os.close(open_device())
+    except FileNotFoundError:
+        return [Finding("kmsg", "absent", f"{DEVICE} is not there, as in many containers", f"mount {DEVICE}")]
+    except PermissionError:
+        fix = "run as root or with the capability CAP_SYSLOG (systemd: AmbientCapabilities=CAP_SYSLOG)"
+        return [Finding("kmsg", "warning", f"{DEVICE} must not be read by this user", fix)]
+    except OSError as error:
+        return [Finding("kmsg", "warning", f"{DEVICE}: {error.strerror}", "see the kernel's own configuration")]
+    return [Finding("kmsg", "ok", f"{DEVICE} can be read")]
+
+
+def joined(records: Iterable[bytes]) -> list[bytes]:
+    """`records` with each piece of a line put behind the piece before it: half a code is another code."""
+    whole: list[bytes] = []
+    for record in records:
+        if piece := PIECE.match(record):
+            for at in range(len(whole) - 1, max(-1, len(whole) - 1 - SPLIT_SPAN), -1):
+                header, _, rest = whole[at].partition(b";")
+                text, _, dictionary = rest.partition(b"\n")
+                if (piece["caller"] or b"") in header and text:
+                    whole[at] = header + b";" + text + piece["text"] + b"\n" + dictionary
+                    break
+            else:
+                whole.append(record)
+        else:
+            whole.append(record)
+    return whole

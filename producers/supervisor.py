@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 30.0
 IDLE_S = 0.05  # for a source that has nothing new and does not wait itself
+REMEMBER_S = 60.0
 CLOSE_S = 5.0
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class _Supervision:
         self._cluster = cluster
         self._state = ""
         self._ts: int | None = None  # the newest append time, where the source owns the clock
+        self._remembered_at = asyncio.get_running_loop().time()
 
     async def until_failure(self) -> None:
         """Open, and hand on what is read. Raises Ended or _Failed."""
@@ -100,6 +102,7 @@ class _Supervision:
                 self._ts = observed[0].ts
             await self.tell("ok")
             if not observed:
+                await self._remember()
                 await asyncio.sleep(IDLE_S)
                 continue
             position = self._source.position()
@@ -108,6 +111,19 @@ class _Supervision:
             )
             self._position = position
             self._ts = observed[-1].ts
+
+    async def _remember(self) -> None:
+        """How far it has read where there was nothing to say. What it has read long ago and the outside keeps no more
+        would look like a loss after a restart.
+        """
+        now = asyncio.get_running_loop().time()
+        if now < self._remembered_at + REMEMBER_S:
+            return
+        position = self._source.position()
+        if position is None or position == self._position:
+            return
+        await self._append([], source=self._source.name, position=position)
+        self._position, self._remembered_at = position, now
 
     async def tell(self, state: str, detail: str = "") -> None:
         """Append the source's state if it is another one."""

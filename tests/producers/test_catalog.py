@@ -3,9 +3,12 @@ from __future__ import annotations
 import pytest
 
 from producers.catalog import FORMS, open_source
+from producers.dcgm.source import Dcgm
 from producers.exporter import Exporter
+from producers.journal import Journal
 from producers.kernel_log import KernelLog
 from producers.kmsg import Kmsg
+from producers.nvml.source import Nvml
 from producers.recording import RecordingSource
 from producers.simulator import Simulator
 from producers.source import SourceError
@@ -15,6 +18,11 @@ from producers.source import SourceError
     ("spec", "kind"),
     [
         ("kmsg", Kmsg),
+        ("journal", Journal),
+        ("dcgm", Dcgm),
+        ("dcgm://node7:5555", Dcgm),
+        ("dcgm:///run/nv-hostengine.sock", Dcgm),
+        ("nvml", Nvml),
         ("kernel-log:/var/log/kern.log", KernelLog),
         ("exporter:http://localhost:9400/metrics", Exporter),
         ("exporter:page.prom", Exporter),
@@ -28,7 +36,10 @@ def test_each_form_names_its_source(spec: str, kind: type) -> None:
     assert source.name == spec
 
 
-@pytest.mark.parametrize("spec", ["", "nvml", "journal:x", "kmsg:x", "recording", "recording:", "exporter:"])
+@pytest.mark.parametrize(
+    "spec",
+    ["", "nvml:0", "journal:x", "kmsg:x", "recording", "recording:", "exporter:", "dcgm:", "dcgm://", "dcgm:5555"],
+)
 def test_an_error_names_what_is_allowed_in_one_line(spec: str) -> None:
     with pytest.raises(SourceError) as error:
         open_source(spec)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC
@@ -233,5 +234,60 @@ def test_a_log_that_is_cut_short_is_read_from_its_beginning(tmp_path: Path) -> N
             observed = [one for _ in range(3) for one in await source.read()]
             assert [one.code for one in faults(observed)] == [48]
             assert "cut short" in details(observed)[0]
+
+    asyncio.run(run())
+
+
+def test_rotations_that_passed_while_nobody_read_are_all_read(tmp_path: Path) -> None:
+    async def run() -> None:
+        path = write(tmp_path, XID.format(31))
+        async with follow(path) as source:
+            assert await codes(source) == [31]
+            position = source.position()
+        append(path, XID.format(43))
+        os.utime(path, (1, 1))
+        path.rename(tmp_path / "dgx7.log.2")
+        write(tmp_path, XID.format(48))
+        os.utime(path, (2, 2))
+        path.rename(tmp_path / "dgx7.log.1")
+        write(tmp_path, XID.format(79))
+        (tmp_path / "dgx7.log.bak").write_text(XID.format(64))
+        async with follow(path, position) as resumed:
+            assert [code for _ in range(6) for code in await codes(resumed)] == [43, 48, 79]
+
+    asyncio.run(run())
+
+
+def test_another_file_with_the_number_of_the_old_one_is_not_taken_for_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        path = write(tmp_path, XID.format(31))
+        async with follow(path) as source:
+            assert await codes(source) == [31]
+            position = source.position()
+        path.write_text(XID.format(48) + XID.format(79))  # in place: the inode stays
+        async with follow(path, position) as resumed:
+            observed = await resumed.read()
+            assert [one.code for one in faults(observed)] == [48, 79]
+            assert "is gone" in details(observed)[0]
+
+    asyncio.run(run())
+
+
+def test_a_log_that_grows_here_is_this_machines_own(tmp_path: Path) -> None:
+    """Fabric Manager's lines name no host: those of a node's agent are the node's, not the file's."""
+    line = (
+        "[Jan 02 2026 03:04:05] [ERROR] [tid 1234] detected NVSwitch fatal error 20034 on fid 0 on NVSwitch pci bus id"
+        " 00000000:86:00.0 physical id 8 port 30\n"
+    )
+
+    async def run() -> None:
+        async with follow(write(tmp_path, line)) as source:
+            (fault,) = faults(await source.read())
+            assert (fault.node, fault.fault, fault.code, fault.bdf) == (
+                socket.gethostname(),
+                "sxid",
+                20034,
+                "0000:86:00",
+            )
 
     asyncio.run(run())

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from producers.kit import check_source
-from producers.kmsg import Kmsg, open_device
+from producers.kmsg import Kmsg, findings, joined, open_device
 from producers.source import Observed, SourceError
 from schemas import records
 
@@ -130,6 +132,76 @@ def test_it_wakes_up_when_something_comes(monkeypatch: pytest.MonkeyPatch) -> No
 def test_continuation_lines_and_escapes_are_no_faults() -> None:
     kernel = Kernel("NVRM: loading\n SUBSYSTEM=pci\n DEVICE=+pci:0000:9b:00.0", "caf\\xc3\\xa9", "\\x00;;,")
     assert asyncio.run(read(kernel)) == []
+
+
+def test_a_line_that_another_one_cut_into_is_one_again() -> None:
+    """Half of the code 79 would be the code 7."""
+    kernel = Kernel()
+    kernel.records = [
+        b"4,0,1,-,caller=T7;NVRM: Xid (PCI:0000:9b:00): 7\n",
+        b"6,1,2,-,caller=T9;usb 1-1: new device\n DEVICE=+usb:1-1\n",
+        b"4,2,3,c,caller=T7;9, pid=7, name=python3, GPU has fallen off the bus.\n",
+        b"4,3,4,-,caller=T9;eth0: up\n",
+    ]
+    observed = asyncio.run(read(kernel))
+    assert [one.code for one in faults(observed)] == [79]
+    assert statuses(observed) == []  # no number is missing
+
+
+@given(st.lists(st.binary(max_size=60), max_size=12))
+def test_joining_changes_nothing_where_no_piece_is_marked(found: list[bytes]) -> None:
+    whole = [b"4,%d,1,-;" % at + text.replace(b"\n", b" ") + b"\n" for at, text in enumerate(found)]
+    assert joined(whole) == whole
+
+
+@pytest.mark.parametrize("strayed_ms", [-300_000, 0, 300_000])
+def test_what_comes_while_we_read_has_the_time_at_which_it_came(
+    monkeypatch: pytest.MonkeyPatch, strayed_ms: int
+) -> None:
+    """The kernel's log has its own clock, which is minutes off after some months."""
+    kernel = Kernel()
+    now = 1_800_000_000_000
+    monkeypatch.setattr("producers.kmsg.now_ms", lambda: now)
+    monkeypatch.setattr("producers.kmsg.boot_ms", lambda: now - 10_000_000)
+
+    async def run() -> list[Observed]:
+        nonlocal now
+        kmsg = source(kernel.open)
+        await kmsg.open(None)
+        await kmsg.read()
+        now += 400
+        usec = 1000 * (10_000_000 + strayed_ms)
+        kernel._ends[0].send(b"4,0,%d,-;" % usec + XID.format(31).encode() + b"\n")
+        observed = await kmsg.read()
+        await kmsg.close()
+        return observed
+
+    (fault,) = faults(asyncio.run(run()))
+    kernel.close()
+    assert now - 400 <= fault.ts <= now
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "words"),
+    [
+        (None, "ok", "/dev/kmsg can be read"),
+        (FileNotFoundError(2, "No such file"), "absent", "as in many containers"),
+        (PermissionError(1, "Operation not permitted"), "warning", "must not be read by this user"),
+    ],
+)
+def test_the_check_tells_whether_it_can_be_read(
+    monkeypatch: pytest.MonkeyPatch, error: OSError | None, state: str, words: str
+) -> None:
+    def device() -> int:
+        if error:
+            raise error
+        return os.open(os.devnull, os.O_RDONLY)
+
+    monkeypatch.setattr("producers.kmsg.open_device", device)
+    (finding,) = asyncio.run(findings())
+    assert finding.state == state
+    assert words in finding.found
+    assert bool(finding.fix) is (state != "ok")
 
 
 @pytest.mark.parametrize(

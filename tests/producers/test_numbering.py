@@ -43,7 +43,9 @@ def test_inventory_and_health_count_with_the_faults() -> None:
     numbering = Numbering(1000)
     inventory = Observed("n", "inventory", records.encode(records.Inventory(ts=1, node="n", gpus=[])))
     health = Observed("n", "source", records.encode(records.SourceStatus(ts=1, node="n", source="s", state="ok")))
-    assert [number(numbering.stamp(one))[1] for one in (fault(), inventory, health)] == [1, 2, 3]
+    result = records.CommandResult(ts=1, node="n", id="c1", action="reset", state="refused")
+    answer = Observed("n", "command-result", records.encode(result))
+    assert [number(numbering.stamp(one))[1] for one in (fault(), inventory, health, answer)] == [1, 2, 3, 4]
 
 
 def test_only_the_number_changes() -> None:

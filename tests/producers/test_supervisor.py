@@ -183,3 +183,20 @@ def test_the_health_of_a_source_with_its_own_clock_is_told_at_its_time() -> None
         ("kernel", 99),
         ("source", 99),
     ]
+
+
+def test_how_far_it_has_read_is_remembered_even_where_there_was_nothing_to_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the kernel's log, long overwritten, would look like a loss after a restart."""
+    monkeypatch.setattr(supervisor, "REMEMBER_S", 0.0)
+    sink, source = Sink(), Script([], [], [fault(1)], SourceError("gone"), [])
+    asyncio.run(supervise(source, sink, position="0", numbering=Numbering(1), node="n"))
+    assert sink.codes() == [1]
+    assert sink.positions[:4] == ["0", "1", "2", "3"]
+
+
+def test_but_not_at_each_read() -> None:
+    sink, source = Sink(), Script([], [], [])
+    asyncio.run(supervise(source, sink, position="0", numbering=Numbering(1), node="n"))
+    assert set(sink.positions) == {"0"}
