@@ -10,6 +10,8 @@ NAMES = (
     "cluster_stage",
     "run_cost",
     "startup",
+    "agent_cost",
+    "agent_latency",
     "kafka_backlog",
     "kafka_faust",
     "kafka_streams_others",

@@ -1,115 +1,143 @@
-"""The agent of a node: what its sources see goes to Kafka. It judges nothing."""
+"""The agent of a node: what its sources see goes to the spool, and from there to Kafka. It judges nothing."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
-
 from pipeline.clock import wall_ms
+from pipeline.command_inbox import CommandInbox
 from pipeline.errors import UsageProblem
 from pipeline.intake import Intake
 from pipeline.kafka.ingress import KafkaIngress
-from pipeline.log import Unavailable
+from pipeline.log import Entry
 from pipeline.plan import Plan
 from pipeline.settings import Settings, parse_address
+from pipeline.spool import place
+from pipeline.spool.lane import FAULTS
+from pipeline.spool.shipper import Shipper
+from pipeline.spool.spool import Spool
+from pipeline.spool.store import OWN, Store
+from pipeline.watchdog import Watchdog
 from producers.host import hostname
-from producers.numbering import Numbering
 from producers.source import Observed, Source
 from producers.supervisor import supervise
-from sinks.families import CONTENT_TYPE, counter, gauge, page
+from schemas import records, topics
 from sinks.http import HttpServer, Pages
 
-AGAIN_S = 1.0
 STOP_S = 3.0
+LOSSES_S = 10.0  # between two words on what the spool has lost
+ROOM_S = 0.1
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+RETRY_BACKOFF_MS = 500  # of a client whose broker is away: there may be thousands of them
 
-logger = logging.getLogger(__name__)
 
-
-class Agent(Collector):
+class Agent:
     """planned: the sources, not opened. Runs until they end or a signal comes."""
 
     def __init__(self, settings: Settings, planned: Plan) -> None:
         self._settings = settings
         self._sources = planned.sources
         self._node = settings.node or hostname()
-        self._log = KafkaIngress(settings.kafka, self._node)
-        self._intake = Intake(self._log, None, own_clock=False)
-        self._appended = 0
+        self._watchdog = Watchdog()
 
     async def run(self) -> None:
-        """Raises UsageProblem: it cannot listen where it should."""
+        """Raises UsageProblem: it cannot listen where it should, the spool is another's, credentials are missing."""
+        self._settings.kafka.client()
         stop = asyncio.Event()
         for each in ENDING:
             asyncio.get_running_loop().add_signal_handler(each, stop.set)
-        server = self._listen()
-        numbering = Numbering(wall_ms())
-        runs = [asyncio.create_task(self._run(source, numbering), name=source.name) for source in self._sources]
-        stopped = asyncio.create_task(stop.wait())
+        self._spool = Spool(self._store())
+        log = KafkaIngress(self._settings.kafka, linger_ms=0, retry_backoff_ms=RETRY_BACKOFF_MS)
+        self._shipper = Shipper(self._spool, log)
+        self._intake = Intake(self._spool, None, own_clock=False)
+        server = None
         try:
-            await _first_failure_or(stopped, runs)
+            server = self._listen()
+            await self._work(stop)
         finally:
-            for task in (stopped, *runs):
-                task.cancel()
-            await asyncio.wait(runs, timeout=STOP_S)
-            await self._log.close()
+            await self._spool.close()
+            await log.close()
             if server:
                 server.close()
 
-    def collect(self) -> Iterator[Metric]:
-        sources = self._intake.sources.values()
-        yield gauge(
-            "gpu_vitals_source_up",
-            "1 while a source can be read.",
-            ("source", "hostname"),
-            [((each.source, each.node), float(each.state == "ok")) for each in sources],
-        )
-        yield counter(
-            "gpu_vitals_agent_observations", "Observations that Kafka has acknowledged.", (), [((), self._appended)]
-        )
-        yield gauge(
-            "gpu_vitals_log_unavailable",
-            "1 while Kafka cannot be used.",
-            ("process",),
-            [(("agent",), float(bool(self._intake.outage)))],
-        )
+    async def _work(self, stop: asyncio.Event) -> None:
+        inbox = CommandInbox(self._settings.kafka, self._node, self._settings.cluster)
+        runs = [asyncio.create_task(self._run(source), name=source.name) for source in self._sources]
+        work = (self._shipper.run(), self._tell_losses(), inbox.run(self._answer), self._watchdog.run())
+        helpers = [asyncio.create_task(each) for each in work]
+        stopped = asyncio.create_task(stop.wait())
+        ended = asyncio.create_task(self._ended(runs))
+        self._watchdog.ready(f"{len(runs)} sources, spool {self._spool.store.where}")
+        try:
+            await _first_failure_or(stopped, [ended, *helpers])
+        finally:
+            self._watchdog.stopping()
+            for task in (stopped, ended, *runs):
+                task.cancel()
+            if self._spool.store.trouble:  # what is in memory has no other chance
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(STOP_S):
+                        await self._shipper.drained()
+            for task in helpers:
+                task.cancel()
+            await asyncio.wait([ended, *runs, *helpers], timeout=STOP_S)
 
-    async def _run(self, source: Source, numbering: Numbering) -> None:
+    def _store(self) -> Store:
+        settings = self._settings.agent
+        directory = place.directory(settings.spool_dir)
+        return Store(directory, settings.spool_bytes, boot=place.boot_id(), now_ms=wall_ms())
+
+    async def _run(self, source: Source) -> None:
         await supervise(
             source,
             self._append,
-            position=await self._position(source),
-            numbering=numbering,
+            position=await self._spool.position(source.name),
+            numbering=self._spool.numbering,
             node=self._node,
             cluster=self._settings.cluster,
         )
 
     async def _append(self, entries: Sequence[Observed], *, source: str, position: str | None) -> None:
-        await self._intake.append(entries, source=source, position=position)
-        self._appended += len(entries)
+        """Waits, behind what it has appended, while the spool is half full with what the outside would keep as well.
 
-    async def _position(self, source: Source) -> str | None:
-        """A source that begins before Kafka has told where it was would say everything again."""
+        That is history with times of its own, and, where faults alone fill that half, what can be read again.
+        """
+        with self._watchdog.step("the spool has not taken what was seen"):
+            await self._intake.append(entries, source=source, position=position)
+        history = any(entry.ts is not None for entry in entries)
+        half = self._settings.agent.spool_bytes // 2
+        store = self._spool.store
+        while (history and store.size > half) or (position is not None and store.lane(FAULTS).waiting_bytes > half):
+            await asyncio.sleep(ROOM_S)
+
+    async def _answer(self, entries: Sequence[Observed], *, source: str, position: str | None) -> None:
+        """What is said to a command is numbered like all else."""
+        stamped = [self._spool.numbering.stamp(entry) for entry in entries]
+        await self._append(stamped, source=source, position=position)
+
+    async def _ended(self, runs: Sequence[asyncio.Task[None]]) -> None:
+        """Until all sources have ended, and Kafka has what they said."""
+        await asyncio.gather(*runs)
+        await self._shipper.drained()
+
+    async def _tell_losses(self) -> None:
         while True:
-            try:
-                return await self._log.position(source.name)
-            except Unavailable as outage:
-                if not self._intake.outage:
-                    logger.warning("source %s waits: %s", source.name, outage)
-                self._intake.outage = str(outage)
-                await asyncio.sleep(AGAIN_S)
+            await tell_losses(self._spool, self._node, self._settings.cluster)
+            await asyncio.sleep(LOSSES_S)
 
     def _listen(self) -> HttpServer | None:
         if not self._settings.listen:
             return None
+        from pipeline.agent_metrics import AgentMetrics  # not before it is wanted: a node has better use for memory
+        from sinks.families import CONTENT_TYPE, page
+
         host, port = parse_address(self._settings.listen)
-        pages = Pages(lambda: (page(self), CONTENT_TYPE), self._problems, self._waiting)
+        metrics = AgentMetrics(self._intake, self._spool, self._shipper)
+        pages = Pages(lambda: (page(metrics), CONTENT_TYPE), self._problems, self._waiting)
         try:
             server = HttpServer(host, port, pages)
         except OSError as error:
@@ -119,7 +147,8 @@ class Agent(Collector):
         return server
 
     def _problems(self) -> dict[str, str]:
-        return {"kafka": self._intake.outage} if self._intake.outage else {}
+        found = self._spool.problems()
+        return {**found, "kafka": self._shipper.outage} if self._shipper.outage else found
 
     def _waiting(self) -> dict[str, str]:
         found = {}
@@ -132,12 +161,28 @@ class Agent(Collector):
         return found
 
 
+async def tell_losses(spool: Spool, node: str, cluster: str) -> None:
+    """Say, once and durably, how many observations the spool has lost since it last said so."""
+    lost, untold = spool.store.lost, spool.store.untold
+    if not untold:
+        return
+    status = records.SourceStatus(
+        ts=wall_ms(),
+        cluster=cluster,
+        node=node,
+        source=OWN,
+        state="ok",
+        detail=f"{untold} observations were dropped or damaged in the spool before they could be sent",
+        lost=untold,
+    )
+    told = spool.numbering.stamp(Observed(node, "source", records.encode(status)))
+    await spool.append(topics.OBSERVATIONS, [Entry(told.node, told.kind, told.value)], OWN, str(lost))
+
+
 async def _first_failure_or(stopped: asyncio.Task[bool], runs: Sequence[asyncio.Task[None]]) -> None:
-    """Until all `runs` have ended, one has failed (raises what it raised), or `stopped`."""
-    left: set[asyncio.Task[None]] = set(runs)
-    while left and not stopped.done():
-        waiting: list[asyncio.Task[Any]] = [stopped, *left]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for run in [run for run in left if run.done()]:
-            left.remove(run)
+    """Until the first of `runs` has ended (raises what it raised), or `stopped`."""
+    waiting: list[asyncio.Task[Any]] = [stopped, *runs]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for run in runs:
+        if run.done():
             run.result()

@@ -8,6 +8,8 @@
     listen = "0.0.0.0:9108"               GPU_VITALS_LISTEN=0.0.0.0:9108
     [kafka]
     bootstrap = "kafka-1:9092"            GPU_VITALS_KAFKA_BOOTSTRAP=kafka-1:9092
+    [agent]
+    spool_dir = "/var/lib/gpu-vitals/a"   GPU_VITALS_AGENT_SPOOL_DIR=/var/lib/gpu-vitals/a
 
 The file is `--config FILE`, else `gpu-vitals.toml` in the working directory if there is one.
 """
@@ -24,10 +26,11 @@ import msgspec
 from pipeline import toml_errors
 from pipeline.errors import UsageProblem, most_similar
 from pipeline.kafka.settings import Kafka
+from pipeline.spool.settings import AgentSettings
 
 FILE = "gpu-vitals.toml"
 PREFIX = "GPU_VITALS_"
-KAFKA_PREFIX = PREFIX + "KAFKA_"
+TABLES: dict[str, type[msgspec.Struct]] = {"kafka": Kafka, "agent": AgentSettings}  # of the file
 LOOPBACK = "127.0.0.1"
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
@@ -39,10 +42,10 @@ Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What `gpu-vitals run` does. None: not set.
 
-    sources: as given to --source; none: a simulated fleet. for_s: stop after so many seconds. speed: event
+    sources: as given to --source; none: what the machine has. for_s: stop after so many seconds. speed: event
     time of simulated sources against real time. record: file that every stage's input is written to. follow:
     go on reading kernel logs as they grow. json: decisions as JSON lines, also on a terminal. cluster, node:
-    what this machine's own sources call it. kafka: how to reach it, for the commands that do.
+    what this machine's own sources call it. kafka: how to reach it, for the commands that do. agent: what it keeps.
     """
 
     sources: list[str] = []
@@ -57,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     cluster: str = "default"
     node: str | None = None
     kafka: Kafka = Kafka()
+    agent: AgentSettings = AgentSettings()
 
 
 def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
@@ -66,7 +70,7 @@ def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str,
         file = config or FILE
         merged |= _set(toml_errors.parse(file, text, Settings), toml_errors.document(file, text))
     for more in (_from_environment(environment), flags):
-        merged |= {**more, "kafka": {**merged.get("kafka", {}), **more.get("kafka", {})}}
+        merged |= {**more, **{table: {**merged.get(table, {}), **more.get(table, {})} for table in TABLES}}
     try:
         return msgspec.convert(merged, Settings)
     except msgspec.ValidationError as error:
@@ -106,18 +110,22 @@ def _read(config: str | None) -> str:
 def _set(checked: Any, document: Mapping[str, Any]) -> dict[str, Any]:
     """What the file says, as checked; tables within it as what they say."""
     found = {key: getattr(checked, key) for key in document}
-    return {key: _set(value, document[key]) if key == "kafka" else value for key, value in found.items()}
+    return {key: _set(value, document[key]) if key in TABLES else value for key, value in found.items()}
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     """What variables say. Others of our prefix are left alone: Kubernetes sets GPU_VITALS_PORT."""
-    found: dict[str, Any] = {"kafka": {}}
+    found: dict[str, Any] = {table: {} for table in TABLES}
     for variable, text in environment.items():
         if not variable.startswith(PREFIX) or not text:
             continue
-        of_kafka = variable.startswith(KAFKA_PREFIX)
-        prefix, type_, into = (KAFKA_PREFIX, Kafka, found["kafka"]) if of_kafka else (PREFIX, Settings, found)
-        names = {name.upper(): name for name in type_.__struct_fields__ if name != "kafka"}
+        prefix: str = PREFIX
+        type_: type[msgspec.Struct] = Settings
+        into = found
+        for table, of_table in TABLES.items():
+            if variable.startswith(f"{PREFIX}{table.upper()}_"):
+                prefix, type_, into = f"{PREFIX}{table.upper()}_", of_table, found[table]
+        names = {name.upper(): name for name in type_.__struct_fields__ if name not in TABLES}
         said = variable.removeprefix(prefix)
         if said in names:
             into[names[said]] = _from_text(variable, type_, names[said], text)

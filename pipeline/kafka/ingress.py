@@ -11,6 +11,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.clock import wall_ms
 from pipeline.kafka import wire
+from pipeline.kafka.credentials import Credentials
 from pipeline.kafka.letting_go import let_go
 from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.settings import Kafka
@@ -29,13 +30,18 @@ class KafkaIngress:
     entries again. They carry the same numbers or times, by which the stages tell doubles.
 
     owner: whose sources they are: positions are kept by owner and source. linger_ms: how long an entry may wait for
-    others to travel with.
+    others to travel with. retry_backoff_ms: between two tries of a client to reach its brokers.
+
+    Where files of certificates or passwords change, it connects anew with what is in them now, within a minute; a
+    connection that has to be made for other reasons takes them at once.
     """
 
-    def __init__(self, kafka: Kafka, owner: str = "", *, linger_ms: int = 5) -> None:
+    def __init__(self, kafka: Kafka, owner: str = "", *, linger_ms: int = 5, retry_backoff_ms: int = 100) -> None:
         self._kafka = kafka
         self._owner = owner
         self._linger_ms = linger_ms
+        self._retry_backoff_ms = retry_backoff_ms
+        self._credentials = Credentials(kafka)
         self._producer: AIOKafkaProducer | None = None
         self._offsets = Offsets(kafka)
         self._committers: dict[str, AIOKafkaConsumer] = {}
@@ -69,8 +75,11 @@ class KafkaIngress:
         await self._offsets.close()
 
     async def _started(self) -> AIOKafkaProducer:
+        if self._producer and self._credentials.changed():
+            await self.close()
         async with self._starting:
             if self._producer is None:
+                self._credentials = Credentials(self._kafka)
                 producer = AIOKafkaProducer(
                     **self._kafka.client(),
                     enable_idempotence=True,
@@ -79,6 +88,7 @@ class KafkaIngress:
                     max_batch_size=256 << 10,
                     max_request_size=topics.MESSAGE_BYTES_MAX,
                     request_timeout_ms=int(1000 * APPEND_S),
+                    retry_backoff_ms=self._retry_backoff_ms,
                 )
                 try:
                     await producer.start()

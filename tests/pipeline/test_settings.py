@@ -4,7 +4,8 @@ import pytest
 
 from pipeline.errors import UsageProblem
 from pipeline.kafka.settings import Kafka
-from pipeline.settings import FILE, Settings, load, parse_address, parse_duration
+from pipeline.settings import FILE, TABLES, Settings, load, parse_address, parse_duration
+from pipeline.spool.settings import AgentSettings
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,7 @@ def test_every_setting_can_come_from_the_environment():
         "GPU_VITALS_NODE": "n1",
     }
     named = {name.removeprefix("GPU_VITALS_").lower() for name in environment}
-    assert named == set(Settings.__struct_fields__) - {"kafka"}
+    assert named == set(Settings.__struct_fields__) - TABLES.keys()
     assert load(None, environment, {}) == Settings(
         sources=["kmsg", "exporter:http://localhost:9400/metrics"],
         policy="spec",
@@ -107,6 +108,17 @@ def test_every_setting_of_kafka_can_come_from_the_environment():
         user="agent",
         password_file="password",
         session_timeout_s=6.0,
+    )
+
+
+def test_what_the_agent_keeps_can_come_from_the_environment_and_the_file(tmp_path):
+    write(tmp_path, '[agent]\nspool_dir = "/file"\nspool_bytes = 2000000\n')
+    assert load(None, {}, {}).agent == AgentSettings(spool_dir="/file", spool_bytes=2_000_000)
+    environment = {"GPU_VITALS_AGENT_SPOOL_DIR": "/env", "GPU_VITALS_AGENT_SPOOL_BYTES": "3000000"}
+    assert load(None, environment, {}).agent == AgentSettings(spool_dir="/env", spool_bytes=3_000_000)
+    assert complaint(None, {"GPU_VITALS_AGENT_SPOOLDIR": "/d"}, {}) == (
+        "GPU_VITALS_AGENT_SPOOLDIR: no such setting\n"
+        "  help: a variable with a similar name exists: `GPU_VITALS_AGENT_SPOOL_DIR`"
     )
 
 
