@@ -29,7 +29,7 @@ test-system: .venv/.test ## install Debian packages (root, apt-get) and run the 
 	$(BIN)/pytest -m system $(ARGS)
 
 chaos: .venv/.test ## kill everything on a real Kafka, KILLS times, and hold what is committed against a rerun
-	KILLS=$(KILLS) $(BIN)/pytest -s tests/pipeline/kafka/test_crash_audit.py $(ARGS)
+	KILLS=$(KILLS) $(BIN)/pytest -s tests/pipeline/kafka/test_crash_audit.py tests/pipeline/spool/test_kills.py $(ARGS)
 
 lint: .venv/.dev ## check style, types, the direction of imports, and that generated files are fresh
 	$(BIN)/ruff check

@@ -19,7 +19,7 @@ COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.comma
     "simulate": "Write a recording of a simulated fleet.",
     "replay": "Run the stages over a recording, or over Kafka's topics.",
     "worker": "Take a share of the stages' work from Kafka.",
-    "agent": "Publish what sources see to Kafka.",
+    "agent": "Publish what this node's sources see to Kafka.",
     "sink": "Show the world what the pipeline says, from Kafka.",
     "topics": "Plan, create, check and grow Kafka's topics.",
     "tail": "Print the records of a topic on Kafka.",
@@ -29,8 +29,8 @@ COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.comma
 HELP = """GPU Vitals judges the health of GPU fleets from their telemetry and kernel logs.
 
 \b
-    $ gpu-vitals run                          a simulated fleet with faults, live
-    $ gpu-vitals run --source kmsg --source exporter:http://localhost:9400/metrics
+    $ gpu-vitals run                          this machine's GPUs, live; without any a simulated fleet with faults
+    $ gpu-vitals run --source simulator:64    a simulated fleet, wherever
     $ gpu-vitals scan --kernel-log /var/log/kern.log
     $ gpu-vitals xid explain 48
 

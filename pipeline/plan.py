@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import UsageProblem
 from pipeline.settings import Settings
+from producers import machine
 from producers.catalog import open_source
 from producers.fleet import START_MS
+from producers.machine import Machine
 from producers.simulator import SPEED
 from producers.source import Source, SourceError
 
 DEFAULT_SOURCE = "simulator:64"
 FILE_SOURCES = ("kernel-log:", "recording:", "exporter:")
+LIVE_SOURCES = ("kmsg", "journal", "dcgm", "nvml")
 
 
 class Plan(NamedTuple):
@@ -26,16 +29,21 @@ class Plan(NamedTuple):
     data_dir: Path | None
 
 
-def plan(settings: Settings, start_ms: int = START_MS) -> Plan:
-    """start_ms: when simulated fleets begin. Raises UsageProblem: a source that does not exist, or sources that
-    cannot run together.
+def plan(
+    settings: Settings, start_ms: int = START_MS, *, simulate: bool = True, look: Callable[[], Machine] = machine.look
+) -> Plan:
+    """Where no source is named: what this machine has, else a simulated fleet.
+
+    start_ms: when simulated fleets begin. simulate: False = only if one is named. look: finds what there is.
+    Raises UsageProblem: a source that does not exist, sources that cannot run together, nothing to read.
     """
-    names = settings.sources or [DEFAULT_SOURCE]
+    names, found = _names(settings, simulate, look)
     simulated = [name for name in names if name.startswith("simulator:")]
     if settings.speed is not None and not simulated:
         raise UsageProblem("--speed is for simulated fleets", "add --source simulator:N, or leave it out")
     if twice := [name for at, name in enumerate(names) if name in names[:at]]:
         raise UsageProblem(f"source {twice[0]} is named twice", "name it once")
+    _one_teller(names)
     speed = settings.speed or SPEED
     for name in names:
         _readable(name)
@@ -44,7 +52,34 @@ def plan(settings: Settings, start_ms: int = START_MS) -> Plan:
     except SourceError as error:
         raise UsageProblem(str(error)) from None
     _one_clock(names, sources)
-    return Plan(sources, _in_words(names, speed), _data_dir(settings, names))
+    return Plan(sources, found + _in_words(names, speed), _data_dir(settings, names))
+
+
+def _names(settings: Settings, simulate: bool, look: Callable[[], Machine]) -> tuple[list[str], str]:
+    """The sources, and what is to be said of how they were found."""
+    if settings.sources:
+        return settings.sources, ""
+    if simulate and settings.speed is not None:  # only a simulated fleet has a speed
+        return [DEFAULT_SOURCE], ""
+    there = look()
+    if there.sources:
+        return there.sources, ""
+    if simulate:
+        return [DEFAULT_SOURCE], "no GPU here: "
+    raise UsageProblem(
+        f"no GPU was found on this machine: {'; '.join(there.lacks)}",
+        "name sources with --source, or simulator:8 to try; `gpu-vitals agent --check` says more",
+    )
+
+
+def _one_teller(names: Sequence[str]) -> None:
+    """DCGM asks NVML itself: both would say the same of the same GPUs, at different times."""
+    engine = next((name for name in names if name.partition(":")[0] == "dcgm"), None)
+    if engine and "nvml" in names:
+        raise UsageProblem(
+            f"sources {engine} and nvml would tell the same fields of the same GPUs",
+            "name one of them; DCGM tells more",
+        )
 
 
 def _open(name: str, settings: Settings, speed: float, start_ms: int) -> Source:
@@ -85,7 +120,7 @@ def _data_dir(settings: Settings, names: Sequence[str]) -> Path | None:
     if settings.data_dir:
         return Path(settings.data_dir).expanduser()
     endless = [
-        name == "kmsg" or "://" in name or (settings.follow and name.startswith("kernel-log:")) for name in names
+        name in LIVE_SOURCES or "://" in name or (settings.follow and name.startswith("kernel-log:")) for name in names
     ]
     if all(endless):
         home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"

@@ -38,6 +38,7 @@ def main() -> None:
             "GPU_VITALS_KAFKA_BOOTSTRAP": broker.bootstrap,
             "GPU_VITALS_KAFKA_PARTITIONS": "4",
             "GPU_VITALS_KAFKA_SESSION_TIMEOUT_S": "3",
+            "GPU_VITALS_AGENT_SPOOL_DIR": str(directory / "spool"),
         }
         print(f"Apache Kafka {KAFKA} at {broker.bootstrap}", flush=True)
         subprocess.run([*CLI, "topics", "create"], env=environment, stdout=subprocess.DEVNULL, check=True)

@@ -27,7 +27,8 @@ class Duration(click.ParamType):
     "sources",
     multiple=True,
     metavar="SOURCE",
-    help="Repeatable: kmsg, kernel-log:FILE, exporter:URL|FILE, simulator:N, recording:FILE.  [default: simulator:64]",
+    help="Repeatable: dcgm[://HOST:PORT|:///SOCKET], nvml, kmsg, journal, kernel-log:FILE, exporter:URL|FILE, "
+    "simulator:N, recording:FILE.  [default: what this machine has; without a GPU simulator:64]",
 )
 @click.option("--policy", metavar="NAME|FILE", help="default, spec, or a TOML file.  [default: default]")
 @click.option("--speed", type=float, metavar="X", help="How fast simulated time passes.  [default: 10]")
@@ -52,7 +53,7 @@ def command(config: str | None, **flags: Any) -> None:
     reset.
 
     \b
-        $ gpu-vitals run                                  a simulated fleet with faults
+        $ gpu-vitals run                                  this machine's GPUs; without any a simulated fleet with faults
         $ gpu-vitals run --source kmsg --source exporter:http://localhost:9400/metrics --listen 9108
         $ gpu-vitals run --source recording:night.jsonl.zst --json
     """

@@ -57,8 +57,8 @@ def command(
 
 def _environment(settings: Settings, **worker: str | None) -> dict[str, str]:
     """The settings in force as variables: the application reads these, whoever starts it."""
-    from pipeline.settings import KAFKA_PREFIX, PREFIX
+    from pipeline.settings import PREFIX
 
     kafka = {name: getattr(settings.kafka, name) for name in settings.kafka.__struct_fields__}
-    said = {KAFKA_PREFIX + name.upper(): str(value) for name, value in kafka.items() if value is not None}
+    said = {f"{PREFIX}KAFKA_{name.upper()}": str(value) for name, value in kafka.items() if value is not None}
     return said | {f"{PREFIX}WORKER_{name}": value for name, value in worker.items() if value}

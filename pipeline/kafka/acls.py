@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pipeline.kafka.settings import Kafka
 from pipeline.topology import STAGES
-from schemas.topics import CHECKPOINTS, DEAD_LETTER, DECISIONS, EVICTIONS, OBSERVATIONS, SCORES, TOPICS
+from schemas.topics import CHECKPOINTS, COMMANDS, DEAD_LETTER, DECISIONS, EVICTIONS, OBSERVATIONS, SCORES, TOPICS
 
 READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS)
 SOURCE_GROUPS = "source."
@@ -46,6 +46,7 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
         # A group's positions are positions in a topic, which only those may keep who may read it.
         yield Grant(("Write", "Read"), "topic", topics([OBSERVATIONS]))
         yield Grant(("Write",), "topic", topics([DEAD_LETTER]))
+        yield Grant(("Read",), "topic", topics([COMMANDS]))
         yield Grant(("Read",), "group", (kafka.prefix + SOURCE_GROUPS,), prefixed=True)
     elif role == "worker":
         written = [name for stage in STAGES for name in stage.outputs]

@@ -64,6 +64,13 @@ def test_the_project_is_what_the_specification_allows(load):
     assert project["services"]["kafka"]["ports"][0]["host_ip"] == "127.0.0.1"
 
 
+def test_so_is_the_agent_of_a_node(load):
+    status, output = load(COMPOSE / "agent.yaml")
+    assert status == 0, output
+    agent = json.loads(output)["services"]["agent"]
+    assert agent["devices"] == [{"source": "/dev/kmsg", "target": "/dev/kmsg", "permissions": "r"}]
+
+
 def test_no_gpu_is_simulated_unless_asked_for(load):
     status, output = load(COMPOSE / "compose.yaml")
     assert status == 0, output

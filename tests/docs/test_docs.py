@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.generated import examples
-from pipeline.kafka.settings import Kafka
-from pipeline.settings import KAFKA_PREFIX, PREFIX, Settings
+from pipeline.settings import PREFIX, TABLES, Settings
 from schemas import recording
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("*.md", "docs/*.md", "docs/kafka/*.md", "docs/reference/*.md")
+FOLDERS = ("*.md", "docs/*.md", "docs/agent/*.md", "docs/kafka/*.md", "docs/reference/*.md")
 PAGES = sorted(path for pattern in FOLDERS for path in ROOT.glob(pattern))
 WRITTEN = [path for path in PAGES if path.parent.name != "reference"]
 FENCES = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
@@ -70,8 +69,9 @@ def test_the_index_names_every_document() -> None:
 
 def test_every_setting_is_documented() -> None:
     page = (ROOT / "docs/configuration.md").read_text("utf-8")
-    own = [setting for setting in Settings.__struct_fields__ if setting != "kafka"]
-    for prefix, settings in ((PREFIX, own), (KAFKA_PREFIX, Kafka.__struct_fields__)):
+    own = [setting for setting in Settings.__struct_fields__ if setting not in TABLES]
+    tables = [(f"{PREFIX}{name.upper()}_", type_.__struct_fields__) for name, type_ in TABLES.items()]
+    for prefix, settings in ((PREFIX, own), *tables):
         for setting in settings:
             assert re.search(rf"`({prefix}|_){setting.upper()}\b", page), setting
             assert re.search(rf"[|,] `{setting}\b", page), setting

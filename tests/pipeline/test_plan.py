@@ -7,10 +7,13 @@ import pytest
 from pipeline.errors import UsageProblem
 from pipeline.plan import plan
 from pipeline.settings import Settings
+from producers.machine import Machine
+
+BARE = Machine([], ["no DCGM engine at 127.0.0.1:5555", "nvml: the driver knows no GPU"])
 
 
-def made(*sources, **more):
-    return plan(Settings(sources=list(sources), **more))
+def made(*sources, there=BARE, simulate=True, **more):
+    return plan(Settings(sources=list(sources), **more), simulate=simulate, look=lambda: there)
 
 
 def complaint(*sources, **more):
@@ -19,12 +22,44 @@ def complaint(*sources, **more):
     return str(caught.value)
 
 
-def test_without_a_source_a_fleet_is_simulated_and_says_how_fast():
+def test_without_a_gpu_a_fleet_is_simulated_and_says_why_and_how_fast():
     planned = made()
     assert [source.name for source in planned.sources] == ["simulator:64"]
-    assert planned.what == "simulated faulty fleet, 10 x real time"
+    assert planned.what == "no GPU here: simulated faulty fleet, 10 x real time"
     assert planned.data_dir is None
-    assert made(speed=1.0).what == "simulated faulty fleet, in real time"
+
+
+def test_who_asks_for_a_speed_asks_for_a_simulated_fleet():
+    planned = made(speed=1.0, there=Machine(["kmsg"], []))
+    assert [source.name for source in planned.sources] == ["simulator:64"]
+    assert planned.what == "simulated faulty fleet, in real time"
+
+
+def test_without_a_source_the_machines_own_are_read(monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", "/home/me/data")
+    planned = made(there=Machine(["journal", "kmsg"], []))
+    assert [source.name for source in planned.sources] == ["journal", "kmsg"]
+    assert planned.what == "journal, kmsg"
+    assert planned.data_dir == Path("/home/me/data/gpu-vitals")
+
+
+def test_an_agent_without_a_gpu_gets_one_clear_message():
+    assert complaint(simulate=False) == (
+        "no GPU was found on this machine: no DCGM engine at 127.0.0.1:5555; nvml: the driver knows no GPU\n"
+        "  help: name sources with --source, or simulator:8 to try; `gpu-vitals agent --check` says more"
+    )
+
+
+def test_an_agent_reads_what_it_is_told_to_whatever_there_is():
+    assert [source.name for source in made("simulator:8", simulate=False).sources] == ["simulator:8"]
+
+
+@pytest.mark.parametrize("engine", ["dcgm", "dcgm://node7:5555"])
+def test_the_same_is_not_told_by_two_sources(engine):
+    assert complaint("nvml", engine) == (
+        f"sources {engine} and nvml would tell the same fields of the same GPUs\n"
+        "  help: name one of them; DCGM tells more"
+    )
 
 
 def test_live_sources_go_on_with_the_history_of_their_user(monkeypatch):

@@ -21,13 +21,13 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.errors import UsageProblem
-from pipeline.kafka import acls, topics
+from pipeline.kafka import acls, agent_check, credentials, topics
 from pipeline.kafka.follow import KafkaFollower
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.log import KafkaLog
 from pipeline.kafka.settings import Kafka
 from pipeline.kafka.topic_check import check
-from pipeline.log import Entry
+from pipeline.log import Entry, Unavailable
 from pipeline.worker import Worker
 from processors.cluster import ClusterTask
 from schemas.log import Checkpoint, Output, Part
@@ -202,6 +202,21 @@ def test_an_agent_publishes_and_remembers_its_sources_and_reads_no_decisions(gua
         asyncio.run(committed(kafka, kafka.group("node")))
 
 
+def test_an_agent_reads_commands_and_a_check_finds_nothing_wrong(guarded: Guarded):
+    findings = asyncio.run(agent_check.findings(guarded.settings("agent")))
+    assert {finding.state for finding in findings} == {"ok"}
+    assert any(finding.what == "clock" for finding in findings)
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(written(guarded.settings("agent"), "commands"))
+
+
+@pytest.mark.parametrize("user", ["reader", "nobody"])
+def test_whoever_may_not_do_what_an_agent_does_is_told_by_a_check(guarded: Guarded, user: str):
+    wrong = [finding for finding in asyncio.run(agent_check.findings(guarded.settings(user))) if finding.state != "ok"]
+    assert wrong
+    assert all("not authorized" in finding.found and "--role agent" in finding.fix for finding in wrong)
+
+
 def test_a_worker_commits_outputs_positions_and_states_in_one_transaction(guarded: Guarded):
     kafka = guarded.settings("worker")
     part = Part("cluster", "fleet-events")
@@ -303,6 +318,30 @@ def test_a_wrong_password_is_one_clear_line(guarded: Guarded, tmp_path: Path):
     kafka = msgspec.structs.replace(guarded.settings("worker"), password_file=str(wrong))
     with pytest.raises(UsageProblem, match=r"^kafka: no broker answers: .*Authentication failed: Invalid username"):
         asyncio.run(check(kafka))
+
+
+def test_a_password_that_is_renewed_on_disk_is_used_from_the_next_connection_on(
+    guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(credentials, "LOOK_S", 0.0)
+    monkeypatch.setattr(credentials, "SPREAD_S", 0.0)
+    file = tmp_path / "password"
+    file.write_text(password("agent"))
+    kafka = msgspec.structs.replace(guarded.settings("agent"), password_file=str(file))
+
+    async def publish() -> None:
+        ingress = KafkaIngress(kafka)
+        try:
+            await ingress.append("observations", [Entry("n1", "tick", b"{}")])
+            file.write_text("no longer right")
+            with pytest.raises(Unavailable, match="Unable to bootstrap"):
+                await ingress.append("observations", [Entry("n1", "tick", b"{}")])
+            file.write_text(password("agent"))
+            await ingress.append("observations", [Entry("n1", "tick", b"{}")])
+        finally:
+            await ingress.close()
+
+    asyncio.run(publish())
 
 
 def test_over_tls_names_and_passwords_work_as_well(guarded: Guarded):

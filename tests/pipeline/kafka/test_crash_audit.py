@@ -56,6 +56,7 @@ class Process:
         self._environment = os.environ | {
             "GPU_VITALS_KAFKA_PARTITIONS": str(kafka.partitions),
             "GPU_VITALS_KAFKA_SESSION_TIMEOUT_S": str(kafka.session_timeout_s),
+            "GPU_VITALS_AGENT_SPOOL_DIR": str(directory / f"{name}.spool"),
         }
         self._process: subprocess.Popen[bytes] | None = None
 
