@@ -12,6 +12,7 @@ NAMES = (
     "startup",
     "agent_cost",
     "agent_latency",
+    "agent_memory",
     "kafka_backlog",
     "kafka_faust",
     "kafka_streams_others",
