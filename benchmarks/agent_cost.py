@@ -22,6 +22,11 @@ from pipeline.settings import Settings
 from pipeline.spool.settings import AgentSettings
 
 WARM_S, MEASURED_S = 15, 60
+PUBLISHED = (  # by others, of agents that judge nothing either, with what they run on included
+    "dcgm-exporter, 8 GPUs: 417 to 511 MiB (pytorch/ci-infra issue 1011, 2026-08)",
+    "dcgm-exporter: .3 to .9 % of a core at a sample in 6 s (NVIDIA/gpu-operator issue 340)",
+    "gpuhealth, built on gpud: below 100 MB and 1 % of a core (its README, v0.3)",
+)
 CORE_PERCENT, RESIDENT_MB, WIRE_BYTES_S = 1.0, 60, 100
 
 
@@ -72,6 +77,7 @@ def main() -> None:
         f"{sent / took / GPUS:5.1f} B/s a GPU on the wire  (at most {WIRE_BYTES_S}); {received / took / GPUS:.1f} back"
     )
     print(f"{grown / took / GPUS:5.1f} B/s a GPU in the topic")
+    print("published:", *PUBLISHED, sep="\n      ")
 
 
 def size(directory: Path) -> int:
