@@ -82,7 +82,17 @@ class Intake:
         for entry in entries:
             if entry.kind == "source":
                 status = _status(entry.value)
+                before = self._trouble(status.source)
                 self.sources[status.source] = status
+                trouble = self._trouble(status.source)
+                if trouble and trouble != before:
+                    logger.warning("source %s: %s", status.source, trouble)
+                elif before and status.state == "ok":
+                    logger.warning("source %s goes on", status.source)
+
+    def _trouble(self, source: str) -> str:
+        status = self.sources.get(source)
+        return status.detail if status and status.state == "failing" else ""
 
 
 _status = msgspec.json.Decoder(records.SourceStatus).decode

@@ -69,8 +69,6 @@ async def _open(kafka: Kafka, complaints: list[str]) -> AIOKafkaAdminClient:
             complaints.append(f"silent for {ANSWER_S:g} s")
         except KafkaError as error:
             complaints.append(str(error))
-        except ValueError as error:
-            raise UsageProblem(f"kafka.bootstrap: {broker}: {error}", "HOST:PORT, comma-separated") from None
         await client.close()
     why = complaints[0].removeprefix("Unable connect to ")
     raise UsageProblem(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import ssl
 
 CLIENT_ID = "gpu-vitals"
+SERVER = re.compile(r"([\w.-]+|\[[\w:.%]+\])(:(?P<port>\d{1,5}))?", re.ASCII)
+PORT_MAX = 65535
 
 
 class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -52,7 +55,12 @@ class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return self.prefix + reader + (f".g{self.generation}" if self.generation else "")
 
     def client(self) -> dict[str, Any]:
-        """What every aiokafka client is told. Raises UsageProblem: a file cannot be read."""
+        """What every aiokafka client is told. Raises UsageProblem: no addresses, or a file that cannot be read."""
+        for server in self.bootstrap.split(","):
+            found = SERVER.fullmatch(server.strip())
+            if not found or int(found["port"] or 0) > PORT_MAX:
+                what = f"kafka.bootstrap: {server!r} is no address of a broker"
+                raise UsageProblem(what, "HOST:PORT, comma-separated")
         encrypted = self.tls or bool(self.tls_ca or self.tls_cert)
         protocol = ("SASL_" if self.sasl else "") + ("SSL" if encrypted else "PLAINTEXT")
         options: dict[str, Any] = {

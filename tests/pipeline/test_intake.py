@@ -67,6 +67,21 @@ def test_times_of_two_kinds_do_not_meet_in_one_log(tmp_path):
     run(tmp_path, nothing, own_clock=True)
 
 
+def test_a_source_that_fails_is_one_line_and_another_when_it_goes_on(tmp_path, caplog):
+    async def steps(intake):
+        for state, detail in (("ok", ""), ("failing", "no"), ("failing", "no"), ("failing", "still"), ("ok", "")):
+            status = records.SourceStatus(ts=NOW, node="n1", source="kmsg", state=state, detail=detail)
+            await intake.append([Observed("n1", "source", records.encode(status))], source="kmsg", position=None)
+
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, steps)
+    assert [record.getMessage() for record in caplog.records] == [
+        "source kmsg: no",
+        "source kmsg: still",
+        "source kmsg goes on",
+    ]
+
+
 def test_the_newest_status_of_each_source_is_known(tmp_path):
     async def steps(intake):
         for state in ("ok", "failing"):

@@ -204,6 +204,12 @@ def test_a_silent_broker_is_given_up_and_the_one_beside_it_asked(bootstrap: str,
         assert asyncio.run(check(Kafka(bootstrap=f"{where},{bootstrap}", prefix="nowhere."))).differences
 
 
-def test_a_bootstrap_without_a_port_that_is_a_number_is_refused():
-    with pytest.raises(UsageProblem, match=r"^kafka\.bootstrap: broker:kafka: "):
-        asyncio.run(topics.create(Kafka(bootstrap="broker:kafka")))
+@pytest.mark.parametrize("bootstrap", ["broker:kafka", "broker:", "a:1:2", "a:99999", "a:1,,b:2", "", "[::1"])
+def test_what_is_no_address_is_refused_by_whoever_would_connect(bootstrap: str):
+    with pytest.raises(UsageProblem, match=r"^kafka\.bootstrap: '.*' is no address of a broker"):
+        Kafka(bootstrap=bootstrap).client()
+
+
+@pytest.mark.parametrize("bootstrap", ["broker", "k-1.example:9092, 10.0.0.2:9093", "[::1]:9092"])
+def test_an_address_is_taken_as_it_is(bootstrap: str):
+    assert Kafka(bootstrap=bootstrap).client()["bootstrap_servers"] == bootstrap
