@@ -25,7 +25,17 @@ from processors.fleet_events import fleet_event
 from processors.versions import complaint
 from schemas.log import Checkpoint, Output, Record
 from schemas.policy import known
-from schemas.records import ConditionChange, Gone, Operator, PolicyChange, Reason, Tick
+from schemas.records import (
+    Bandwidth,
+    ConditionChange,
+    Gone,
+    LinkStatus,
+    Operator,
+    Placement,
+    PolicyChange,
+    Reason,
+    Tick,
+)
 from schemas.states import Action, Condition
 
 VERSION = 1
@@ -71,6 +81,9 @@ class ClusterTask:
         self._handle: dict[type[Any], Callable[[Any], None]] = {
             ConditionChange: self._judged,
             Gone: self._gone,
+            LinkStatus: lambda links: None,
+            Bandwidth: lambda bandwidth: None,
+            Placement: lambda placement: None,
             Operator: self._operator,
             PolicyChange: self._change_policy,
             Tick: lambda tick: None,

@@ -8,11 +8,24 @@ import msgspec
 
 from processors.versions import check_version
 from schemas.log import Record
-from schemas.records import ConditionChange, Gone, Operator, PolicyChange, Tick, gpu_key
+from schemas.records import (
+    Bandwidth,
+    ConditionChange,
+    Gone,
+    LinkStatus,
+    Operator,
+    Placement,
+    PolicyChange,
+    Tick,
+    gpu_key,
+)
 
 _KINDS: dict[str, msgspec.json.Decoder[Any]] = {
     "condition": msgspec.json.Decoder(ConditionChange),
     "gone": msgspec.json.Decoder(Gone),
+    "links": msgspec.json.Decoder(LinkStatus),
+    "bandwidth": msgspec.json.Decoder(Bandwidth),
+    "placement": msgspec.json.Decoder(Placement),
     "operator": msgspec.json.Decoder(Operator),
     "policy": msgspec.json.Decoder(PolicyChange),
     "tick": msgspec.json.Decoder(Tick),

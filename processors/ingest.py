@@ -208,6 +208,7 @@ class Roster:
         self.bdf_of: list[str] = []
         self._by_bdf: dict[tuple[str, str], int] = {}
         self._by_uuid: dict[tuple[str, str], int] = {}
+        self._rows: dict[str, list[int]] = {}  # all that a node ever had
 
     def __len__(self) -> int:
         return len(self.node_of)
@@ -237,6 +238,7 @@ class Roster:
         named, replaced, absorbed, displaced = False, "", None, None
         if own is None and slot is None:
             row = len(self.node_of)
+            self._rows.setdefault(node, []).append(row)
             self.node_of.append(node)
             self.uuid_of.append("")
             self.bdf_of.append("")
@@ -296,6 +298,10 @@ class Roster:
                 row = None
         return row
 
+    def rows_of(self, node: str) -> list[int]:
+        """The rows of the node's GPUs, rising."""
+        return [row for row in self._rows.get(node, ()) if self.uuid_of[row] or self.bdf_of[row]]
+
     def save(self) -> dict[str, Any]:
         nodes = [
             [n.name, n.cluster, n.epoch, n.seq, n.fault_seq, n.shift_ms, n.last_ms, n.boot, n.driver_load]
@@ -312,6 +318,7 @@ class Roster:
             state.boot, state.driver_load = boot, driver_load
         self.node_of, self.uuid_of, self.bdf_of = saved["rows"]
         for row, (node, uuid, bdf) in enumerate(zip(self.node_of, self.uuid_of, self.bdf_of, strict=True)):
+            self._rows.setdefault(node, []).append(row)
             if uuid:
                 self._by_uuid[node, uuid] = row
             if bdf:

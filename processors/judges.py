@@ -19,7 +19,7 @@ from processors.node_output import Cause, NodeOutput
 from processors.policy import Policy
 from processors.presence import Presence
 from processors.rounds import Rounds
-from processors.signal import Event, Signal
+from processors.signal import Event, Report, Signal
 from processors.state import Table, View
 from processors.waves import Round
 from schemas import records
@@ -48,6 +48,11 @@ class Judges:
         self.tables = [Table(signal.columns, self.capacity) for signal in signals]
         self.rounds = Rounds(signals, self.tables, self.board, self.counters)
         self.out = NodeOutput(roster, self.board)
+        self._reading = {
+            type_: [at for at, signal in enumerate(signals) if type_ in signal.reads]
+            for type_ in {type_ for signal in signals for type_ in signal.reads}
+        }
+        self._evented = [at for at, signal in enumerate(signals) if type(signal).on_event is not Signal.on_event]
         self._timed = [at for at, signal in enumerate(signals) if type(signal).on_timer is not Signal.on_timer]
         self.policy = policies.from_document("default", {})
         self.apply(self.policy)
@@ -79,7 +84,7 @@ class Judges:
             if place.named or place.absorbed is not None:
                 self.out.renamed(cause, place.row)
             if place.named or place.moved:
-                self._one(cause, place.row, clock_ms, clock_ms, lambda at, state, out: None, always=True)
+                self._ask((), cause, np.array([place.row]), clock_ms, clock_ms, lambda *_: None, always=True)
         return np.array(rows, "i8")
 
     def _fit(self) -> None:
@@ -159,43 +164,62 @@ class Judges:
 
     def event(self, cause: Cause, row: int, event: Event) -> None:
         """A kernel fault of one GPU."""
-        self._one(
+        self._ask(
+            self._evented,
             cause,
-            row,
+            np.array([row]),
             event.ts,
             event.clock_ms,
-            lambda at, state, out: self.signals[at].on_event(event, state, self._own[at], out),
+            lambda signal, state, own, out: signal.on_event(event, state, own, out),
+        )
+
+    def report(self, cause: Cause, rows: Array, report: Report) -> None:
+        """Another observation, of the GPUs at `rows`."""
+        self._ask(
+            self._reading.get(type(report.record), ()),
+            cause,
+            rows,
+            report.ts,
+            report.clock_ms,
+            lambda signal, state, own, out: signal.on_report(report, state, own, out),
         )
 
     def restore_gpu(self, cause: Cause, row: int, clock_ms: int) -> None:
         """An operator vouches for the GPU: latches open, and the verdict improves without waiting."""
         self.board.verdicts.columns["held"][row] = 1.0
-        self._one(
+        self._ask(
+            range(len(self.signals)),
             cause,
-            row,
+            np.array([row]),
             clock_ms,
             clock_ms,
-            lambda at, state, out: self.signals[at].on_restore(state, self._own[at], out),
+            lambda signal, state, own, out: signal.on_restore(state, own, out),
             always=True,
         )
 
-    def _one(
+    def _ask(
         self,
+        signals: Sequence[int],
         cause: Cause,
-        row: int,
+        rows: Array,
         ts: int,
         clock_ms: int,
-        ask: Callable[[int, View, Judgement], None],
+        ask: Callable[[Signal, View, Any, Judgement], None],
         *,
         always: bool = False,
     ) -> None:
-        rows = np.array([row])
-        tick = Tick(self.board, rows, np.array([ts]), Levels(self.board, rows))
-        for at in np.flatnonzero(self.board.enabled):
-            ask(int(at), self.tables[at].view(rows), Judgement(tick, int(at)))
+        """Ask `signals`, by number, about the GPUs at `rows`. always: say their verdicts even where nothing is new."""
+        tick = Tick(self.board, rows, np.full(len(rows), ts), Levels(self.board, rows))
+        for at in signals:
+            if self.board.enabled[at]:
+                ask(self.signals[at], self.tables[at].view(rows), self._own[at], Judgement(tick, at))
         if always:
-            tick.visible.append(np.array([0]))
-        self._verdicts(tick, lambda _: cause, lambda positions: np.array([clock_ms] * len(positions)))
+            tick.visible.append(np.arange(len(rows)))
+        self._verdicts(
+            tick,
+            lambda position: cause._replace(gpu=position),
+            lambda positions: np.full(len(positions), clock_ms),
+        )
 
     # --- what follows from their findings --------------------------------------------------------------------------
 

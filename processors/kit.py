@@ -10,20 +10,20 @@ import msgspec
 import numpy as np
 
 from processors.judgement import Judgement
+from processors.kit_samples import NODE, REPORTS, Draw, Stream, values_of
 from processors.node import NodeTask
 from processors.signal import Signal
 from processors.state import Column
 from processors.testing import Observations, Said, Values, gpu, judge
-from schemas.fields import FIELDS, Field, Kind
+from schemas.fields import FIELDS, Kind
 from schemas.log import Checkpoint, Record
 from schemas.records import Gpu
 
 BYTES_MAX = 1024  # of state per GPU, for one signal; all of them together shall stay below 2 KB
-HOOKS = ("on_samples", "on_change", "on_event", "on_timer", "on_restore")
+HOOKS = ("on_samples", "on_change", "on_event", "on_report", "on_timer", "on_restore")
 CODES = (31, 43, 45, 48, 63, 64, 79, 94, 119, 154, 999)
 FRAME_S = 5
 FRAMES = 12
-NODE = "n1"
 
 
 def check_signal(signal_class: type[Signal], *, seed: int = 1) -> None:
@@ -56,6 +56,8 @@ def _check_declaration(signal_class: type[Signal]) -> None:
     plain = name.isidentifier() and name == name.lower()
     assert plain, f"a name is a lower-case identifier, not {name!r}"
     assert (signal_class.__doc__ or "").strip(), f"{name}: its docstring is its documentation"
+    for type_ in signal_class.reads:
+        assert type_ in REPORTS, f"{name}: signals are not handed records of type {type_.__name__}"
     for field in signal_class.fields:
         assert field in FIELDS, f"{name}: {field} is no DCGM field that we know (schemas/fields.py)"
         assert FIELDS[field].kind is not Kind.TEXT, f"{name}: {FIELDS[field].name} is text, which frames do not carry"
@@ -99,8 +101,8 @@ class _Story:
 
     def samples(self, gpus: int, seed: int) -> list[dict[int, Values]]:
         """Per second the columns of the frame: [gpu]."""
-        draw = _Draw(seed)
-        streams = {(field.id, at): _Stream(field, draw) for field in self.fields for at in range(gpus)}
+        draw = Draw(seed)
+        streams = {(field.id, at): Stream(field, draw) for field in self.fields for at in range(gpus)}
         return [
             {field.id: [streams[field.id, at].value() for at in range(gpus)] for field in self.fields}
             for _ in range(FRAMES * FRAME_S)
@@ -117,18 +119,22 @@ class _Story:
         start_s: float = 0.0,
     ) -> Observations:
         """The samples, five seconds published at once, as one frame or as several; with kernel faults between."""
-        told, draw = into or Observations(), _Draw(seed + 1)
+        told, draw = into or Observations(), Draw(seed + 1)
         for start in range(0, len(samples), FRAME_S):
             append_s = start_s + start + FRAME_S
             for first in range(start, start + FRAME_S, frame_s):
                 part = samples[first : min(first + frame_s, start + FRAME_S)]
                 columns: dict[int, Values] = {
-                    field.id: [value for second in part for value in _values(second[field.id])] for field in self.fields
+                    field.id: [value for second in part for value in values_of(second[field.id])]
+                    for field in self.fields
                 }
                 ticks_s = [start_s + first + number for number in range(len(part))]
                 told.frame(NODE, ticks_s[-1], columns, gpus=gpus, ticks_s=ticks_s, append_s=append_s)
             if draw.below(2):
                 told.fault(NODE, append_s - 0.5, CODES[draw.below(len(CODES))], gpus[0], append_s=append_s)
+            for type_ in self.signal_class.reads:
+                if draw.below(2):
+                    told.report(append_s, REPORTS[type_](draw, gpus))
             if draw.below(12) == 0:
                 told.restore(NODE, append_s, gpus[0])
         end_s = start_s + len(samples)
@@ -224,7 +230,7 @@ class _Story:
         samples = self.samples(1, self.seed)
         others = self.samples(3, self.seed + 5)
         together: list[dict[int, Values]] = [
-            {field: [*_values(own[field]), *_values(other[field])] for field in own}
+            {field: [*values_of(own[field]), *values_of(other[field])] for field in own}
             for own, other in zip(samples, others, strict=True)
         ]
         _, alone = self.findings(self.told(samples, [gpu(NODE)], self.seed))
@@ -306,53 +312,3 @@ class _Checked:
         for key, value in evidence.items():
             assert np.shape(value) in ((), (size,)), f"{self._name}: {key} has {np.shape(value)} values for {size} GPUs"
         self._out.judge(classes, where=where, **said)
-
-
-# --- samples -------------------------------------------------------------------------------------------------
-
-
-class _Draw:
-    """Numbers that look random and are the same on every machine."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = seed
-
-    def below(self, limit: int) -> int:
-        self._state = (self._state * 6364136223846793005 + 1442695040888963407) % 2**64
-        return (self._state >> 33) % limit
-
-
-_GAUGES = {
-    "C": tuple(range(-5, 105, 5)),
-    "MHz": (345, 1250, 1500, 1700, 1830, 1980),
-    "bits": (0x0, 0x1, 0x2, 0x4, 0x10, 0x20, 0x40, 0x80),
-    "W": (60, 150, 400, 690),
-}
-_STEPS = {Kind.COUNTER: (0, 0, 0, 1, 12, 400, 20_000), Kind.LEVEL: (0, 0, 0, 0, 1, 7, 300)}
-
-
-class _Stream:
-    """A field of one GPU, second by second."""
-
-    def __init__(self, field: Field, draw: _Draw) -> None:
-        self._draw = draw
-        self._kind = field.kind
-        self._choice = _GAUGES.get(field.unit, (0, 1)) if field.kind is Kind.GAUGE else (0, 1)
-        self._value = 0.0 if field.kind in _STEPS else self._drawn()
-
-    def _drawn(self) -> float:
-        return float(self._choice[self._draw.below(len(self._choice))])
-
-    def value(self) -> float | None:
-        draw = self._draw
-        if self._kind in _STEPS:
-            restarts = self._kind is Kind.COUNTER and draw.below(30) == 0
-            self._value = 0.0 if restarts else self._value + _STEPS[self._kind][draw.below(7)]
-        elif draw.below(4) == 0:  # gauges and flags keep their value for some seconds
-            self._value = self._drawn()
-        return None if draw.below(10) == 0 else self._value
-
-
-def _values(values: Values) -> Sequence[float | None]:
-    assert isinstance(values, Sequence)
-    return values

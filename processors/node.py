@@ -28,8 +28,8 @@ from processors.ingest import (
 from processors.judges import GRID_MS, Judges
 from processors.kernel_faults import FaultLog
 from processors.node_output import Cause
-from processors.observed import check_key, named, observed
-from processors.signal import Event, Signal, discover
+from processors.observed import FOR_CLUSTER, OF_NODE, check_key, named, observed
+from processors.signal import Event, Report, Signal, discover
 from processors.versions import NOT_UNDERSTOOD, VERSION, check_version, complaint
 from processors.waves import TICKS_FALL, unsound
 from schemas import records
@@ -280,7 +280,7 @@ class NodeTask:
             numbered = observation.epoch or observation.seq
             if not numbered or self._fresh(node, observation.epoch, observation.seq, faults=True):
                 self._later(node, record, observation, gpus)
-        elif node and isinstance(observation, records.Operator):
+        elif node and isinstance(observation, records.Operator | records.Placement):
             self._later(node, record, observation, gpus)
 
     def _node(self, name: str) -> NodeState:
@@ -305,8 +305,10 @@ class NodeTask:
             handle = self._inventory
         elif isinstance(observation, records.Operator):
             handle = self._operator
+        elif isinstance(observation, records.Placement):
+            handle = self._placement
         else:
-            return  # for readers of the observations: nothing here judges it
+            handle = self._report
         self._turn(node).others.append(lambda: handle(record, node, observation, then))
 
     def _flush(self) -> None:
@@ -357,6 +359,20 @@ class NodeTask:
         node.boot, node.driver_load = inventory.boot, inventory.driver_load
         self.judges.presence.listed(then.rows)
         self.out.inventory(record, inventory)
+        self._report(record, node, inventory, then)
+
+    def _report(self, record: Record, node: NodeState, observation: records.Observation, then: _Then) -> None:
+        """What signals may read, and the cluster stage."""
+        if isinstance(observation, FOR_CLUSTER):
+            self.out.forward(record, observation)
+        rows = np.array(self.roster.rows_of(node.name), "i8") if isinstance(observation, OF_NODE) else then.rows
+        if rows.size:
+            ts = min(observation.ts - then.shift_ms, record.ts + AHEAD_MS)
+            report = Report(ts, then.clock_ms, observation, np.isin(rows, then.rows))
+            self.judges.report(Cause(record.offset, record.ts), rows, report)
+
+    def _placement(self, record: Record, node: NodeState, placement: records.Placement, then: _Then) -> None:
+        self.out.forward(record, placement)
 
     def _kernel_fault(self, record: Record, node: NodeState, fault: records.KernelFault, then: _Then) -> None:
         cause = Cause(record.offset, record.ts)

@@ -60,7 +60,7 @@ class NodeOutput:
         cause = Cause(record.offset, record.ts)
         self._add(cause, topics.INVENTORY, inventory.node, "inventory", inventory)
 
-    def forward(self, record: Record, event: records.Operator | records.PolicyChange) -> None:
+    def forward(self, record: Record, event: records.Record) -> None:
         """Hand what concerns the cluster stage on to it."""
         cause = Cause(record.offset, record.ts, -1)
         self._add(cause, topics.FLEET_EVENTS, record.key, record.kind, event, urgent=True)

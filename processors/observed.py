@@ -19,6 +19,9 @@ _KINDS = {
         ("health", records.HealthIncident),
         ("violation", records.PolicyViolation),
         ("links", records.LinkStatus),
+        ("diagnostic", records.Diagnostic),
+        ("bandwidth", records.Bandwidth),
+        ("placement", records.Placement),
         ("command-result", records.CommandResult),
         ("source", records.SourceStatus),
         ("operator", records.Operator),
@@ -26,6 +29,18 @@ _KINDS = {
         ("tick", records.Tick),
     )
 }
+
+
+OF_ONE_GPU = (
+    records.KernelFault,
+    records.HealthIncident,
+    records.PolicyViolation,
+    records.LinkStatus,
+    records.Diagnostic,
+    records.Bandwidth,
+)
+OF_NODE = (records.Inventory, records.SourceStatus)  # signals see these with all GPUs of the node
+FOR_CLUSTER = (records.LinkStatus, records.Bandwidth, records.Placement)  # handed on to the cluster stage
 
 
 def observed(record: Record) -> Any:
@@ -55,6 +70,9 @@ def named(observation: Any) -> list[records.Gpu]:
         gpus = [records.Gpu(uuid=gpu.uuid, bdf=gpu.bdf) for gpu in observation.gpus]
         check_distinct(gpus)
         return gpus
-    of_gpu = isinstance(observation, records.KernelFault) and observation.fault in ("xid", "bus-loss")
-    known = of_gpu and (observation.uuid or observation.bdf)
-    return [records.Gpu(uuid=observation.uuid, bdf=observation.bdf)] if known else []
+    if isinstance(observation, records.KernelFault) and observation.fault not in ("xid", "bus-loss"):
+        return []  # of a switch
+    if not isinstance(observation, OF_ONE_GPU):
+        return []
+    uuid, bdf = observation.uuid, getattr(observation, "bdf", "")
+    return [records.Gpu(uuid=uuid, bdf=bdf)] if uuid or bdf else []

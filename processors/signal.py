@@ -14,7 +14,7 @@ import msgspec
 import numpy.typing as npt
 
 from processors.state import Column, View
-from schemas.records import KernelFault
+from schemas.records import KernelFault, Observation
 from schemas.states import Action
 from schemas.xid import XidInfo
 
@@ -65,6 +65,15 @@ class Event(msgspec.Struct, frozen=True):
     fault: KernelFault
     info: XidInfo
     repeat: bool
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A record of one of the types in a signal's `reads`. named: [N] whether it names each of the GPUs at hand."""
+
+    ts: int  # node time, ms
+    clock_ms: int  # stream clock
+    record: Observation
+    named: Array
 
 
 class Fleet(Protocol):
@@ -141,12 +150,14 @@ class Trial(Out, Protocol):
 class Signal(ABC):
     """One kind of evidence. Override the hooks it needs; thresholds live in `Policy`, memory in `columns`.
 
-    fields: DCGM fields it reads (they reach the watch list). required: while it cannot tell, the GPU is
-    unknown. quantity: the name under which it reports its value, where that tells the unit of its limits.
+    fields: DCGM fields it reads (they reach the watch list). reads: types of other observations that concern it.
+    required: while it cannot tell, the GPU is unknown. quantity: the name under which it reports its value, where
+    that tells the unit of its limits.
     """
 
     name: ClassVar[str]
     fields: ClassVar[tuple[int, ...]] = ()
+    reads: ClassVar[tuple[type[Observation], ...]] = ()
     columns: ClassVar[Mapping[str, Column]] = {}
     quantity: ClassVar[str] = ""
     required: ClassVar[bool] = False
@@ -174,6 +185,13 @@ class Signal(ABC):
 
     def on_event(self, event: Event, state: View, policy: Any, out: Out) -> None:
         """A kernel fault of one GPU (arrays of length 1)."""
+
+    def on_report(self, report: Report, state: View, policy: Any, out: Out) -> None:
+        """A record of a type in `reads`.
+
+        At hand is the GPU that it is of; where it is of a node (an inventory, the state of a source), all known GPUs
+        of the node, of which an inventory names those that are there.
+        """
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
         """All GPUs, every five seconds of the stream clock and after each change of policy."""

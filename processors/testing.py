@@ -115,6 +115,13 @@ class Observations:
         inventory = records.Inventory(ts=ms(at_s), node=node, epoch=epoch, seq=seq, gpus=infos, **more)
         return self.add(at_s, node, "inventory", encode(inventory))
 
+    def report(self, at_s: float, observation: records.Observation, *, epoch: int = 1) -> Self:
+        """Any observation of a node but telemetry, numbered and dated by this."""
+        node = observation.node
+        seq = self._number(node, "faults", epoch)
+        told = msgspec.structs.replace(observation, ts=ms(at_s), epoch=epoch, seq=seq)
+        return self.add(at_s, node, str(type(told).__struct_config__.tag), encode(told))
+
     def restore(self, node: str, at_s: float, of: int | Gpu = 0) -> Self:
         """An operator vouches for a GPU."""
         named = gpu(node, of) if isinstance(of, int) else of

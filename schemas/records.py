@@ -133,6 +133,39 @@ class LinkStatus(Observation, kw_only=True, tag_field="kind", tag="links"):
     links: list[str]
 
 
+class DiagnosticTest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One test of a diagnostic. result: "pass", "warn", "fail" or "skip". codes: the tool's numbers of its findings."""
+
+    name: str
+    result: str
+    codes: list[int] = []
+    text: str = ""
+
+
+class Diagnostic(Observation, kw_only=True, tag_field="kind", tag="diagnostic"):
+    """A diagnostic of one GPU has run, from `started` (ms) to `ts`. tool: as it is called ("dcgmi diag").
+
+    result: "pass", "warn", "fail", or "incomplete" where a test that `level` promises did not run: that proves nothing.
+    """
+
+    uuid: str = ""
+    bdf: str = ""
+    tool: str
+    level: int = 0
+    result: str
+    started: int = 0
+    tests: list[DiagnosticTest] = []
+
+
+class Bandwidth(Observation, kw_only=True, tag_field="kind", tag="bandwidth"):
+    """What a tool measured between a GPU and another one (`peer`, a UUID), in GB/s, one direction."""
+
+    uuid: str
+    peer: str
+    gb_per_s: float
+    tool: str = ""
+
+
 class CommandResult(Observation, kw_only=True, tag_field="kind", tag="command-result"):
     """What became of a command. state: "refused" (nothing was done, `detail` says why).
 
@@ -160,13 +193,30 @@ class Command(Record, kw_only=True, tag_field="kind", tag="command"):
 
 
 class Operator(Record, kw_only=True, tag_field="kind", tag="operator"):
-    """An operator's word on one GPU. action: "restore" clears latched faults and ends the GPU's case."""
+    """An operator's word on one GPU, or on all of its node where neither uuid nor bdf is given.
+
+    action: "restore" clears latched faults and ends the GPU's case. "maintenance" announces planned work until
+    `until` (ms); "end-maintenance" ends it.
+    """
 
     action: str
     uuid: str = ""
     bdf: str = ""
+    until: int = 0
     author: str = ""
     note: str = ""
+
+
+class Placement(Record, kw_only=True, tag_field="kind", tag="placement"):
+    """A tensor-parallel group as a scheduler has placed it: UUIDs in the order of their ranks; none = dissolved.
+
+    Keyed by any node of the group's. namespace: whose job it is.
+    """
+
+    group: str
+    gpus: list[str]
+    model: str = ""
+    namespace: str = ""
 
 
 class PolicyChange(Record, kw_only=True, tag_field="kind", tag="policy"):
@@ -328,13 +378,16 @@ Observed = (
     | HealthIncident
     | PolicyViolation
     | LinkStatus
+    | Diagnostic
+    | Bandwidth
+    | Placement
     | CommandResult
     | SourceStatus
     | Operator
     | PolicyChange
     | Tick
 )
-FleetEvent = ConditionChange | Gone | Operator | PolicyChange | Tick
+FleetEvent = ConditionChange | Gone | LinkStatus | Bandwidth | Placement | Operator | PolicyChange | Tick
 Derived = Xid | Rate | Score | Decision | Eviction | DeadLetter | Inventory
 
 encode = msgspec.json.Encoder().encode
