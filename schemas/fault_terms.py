@@ -149,7 +149,7 @@ _MEANINGS = {
     NvidiaAction.WORKFLOW_XID_13: "same GPC and TPC again: diagnose the GPU; otherwise look at the application",
     NvidiaAction.WORKFLOW_XID_31: "same GPU again: diagnose it; different GPUs: look at the application",
     NvidiaAction.WORKFLOW_XID_45: "alone: restart Fabric Manager; beside another Xid: follow that one",
-    NvidiaAction.WORKFLOW_XID_48: "alone: reset the GPU; with 63 or 64: drain, then reset; SRAM: see the threshold flag",
+    NvidiaAction.WORKFLOW_XID_48: "alone: reset; with 63 or 64: drain, then reset; SRAM: see the threshold flag",
     NvidiaAction.WORKFLOW_NVLINK_ERR: "decode the registers of the message",
     NvidiaAction.WORKFLOW_NVLINK5_ERR: "decode IntrInfo and error status of the message",
     NvidiaAction.XID_137_FLOW: "look for an illegal peer access of the application; no such: report it",

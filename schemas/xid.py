@@ -13,7 +13,6 @@ from typing import Literal
 
 import msgspec
 
-from schemas import xid_message
 from schemas.fault_terms import FaultClass, NvidiaAction, Severity, XidResponse
 
 __all__ = ["CATALOG", "SOURCES", "Severity", "Source", "XidInfo", "XidResponse", "lookup", "respond"]
@@ -96,6 +95,8 @@ def respond(code: int, message: str = "", recovery_action: int | None = None, dr
     Guarantees: never raises; milder than the catalogue only where a rule knows the whole message, as a nonfatal
         NVLink 5 error that NVIDIA says to ignore.
     """
+    from schemas import xid_message  # its patterns cost an import more than all else here
+
     info = lookup(code)
     asked = xid_message.read(code, message, driver).response
     if info.response is XidResponse.FOLLOW_MESSAGE:

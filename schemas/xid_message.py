@@ -105,12 +105,15 @@ _ANSWERS = {
 }
 
 
+_FATAL = re.compile(r"\S{1,60}(?: \S{1,60})?\s+Fatal\b")
+
+
 def _nvlink5(code: int, message: str, driver: str) -> Reading:
     """The graver of what the driver prints (Fatal) and what NVIDIA's table says of the numbers, in every layout
     that fits them."""
     fault = nvlink5.decode(code, message, driver)
     if fault is None:  # garbled, but what calls itself fatal is
-        return Reading(XidResponse.EVICT if "Fatal" in message.split()[:3] else None, {})
+        return Reading(XidResponse.EVICT if _FATAL.match(message) else None, {})
     answers = [_ANSWERS[reading.action] for reading in fault.readings]
     if fault.fatal:
         answers.append(XidResponse.EVICT)
@@ -176,6 +179,9 @@ _RULES: dict[int, Callable[[int, str, str], Reading]] = {
     ),
     **dict.fromkeys(nvlink5.CODES, _nvlink5),
     RECOVERY_ACTION_CHANGED: _recovery_action,
-    160: _facts(r"Marking (?P<part>[A-Za-z]{1,20} [0-9]{1,4} in [A-Z]{1,10} [0-9]{1,4}) .{0,80}?Perform (?P<activated_by>.{1,40}?) to"),
+    160: _facts(
+        r"Marking (?P<part>[A-Za-z]{1,20} [0-9]{1,4} in [A-Z]{1,10} [0-9]{1,4}) .{0,80}?"
+        r"Perform (?P<activated_by>.{1,40}?) to"
+    ),
     175: _facts(r"memory subsystem timeout \(type (?P<type>[0-9]{1,10})\)"),
 }
