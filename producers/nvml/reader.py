@@ -56,10 +56,10 @@ class Reader(Generic[K]):
         self._every_s = {key: asking.every_s for key, asking in askings.items()}
         self._turns: dict[K, int] = {}  # in which second of every `every_s`
         places: Counter[int] = Counter()
-        for key, every_s in self._every_s.items():
-            if every_s:
-                self._turns[key] = (turn + places[every_s]) % every_s
-                places[every_s] += 1
+        for key, asking in askings.items():
+            if asking.every_s:
+                self._turns[key] = (turn + places[asking.every_s]) % asking.every_s
+                places[asking.every_s] += not asking.together
         self._began: float | None = None  # turns are counted from there
         self._forget()
 

@@ -35,11 +35,12 @@ Way = Value | Call
 
 class Asking(NamedTuple):
     """ways: of which the first that the driver and the GPU know is used. every_s: seconds from one asking to the
-    next, in which the value stands; 0 = with each sample.
+    next, in which the value stands; 0 = with each sample. together: in the same second as others of that kind.
     """
 
     ways: tuple[Way, ...]
     every_s: int = 0
+    together: bool = False
 
 
 def call(
@@ -160,4 +161,4 @@ WAYS: dict[int, Asking] = {
 
 def link_state(link: int) -> Asking:
     """0 inactive, 1 active, 2 asleep, 3 active without traffic."""
-    return Asking((Value(LINK_STATE, link), call("nvmlDeviceGetNvLinkState", link)), JUDGED_S)
+    return Asking((Value(LINK_STATE, link), call("nvmlDeviceGetNvLinkState", link)), JUDGED_S, together=True)

@@ -10,30 +10,8 @@ from producers.nvml.ways import WAYS, fabric_status, link_state
 from producers.watched import WATCHED
 from schemas import fields
 from schemas.fields import FIELDS, LINKS, NVLINK_CRC_FLIT, NVLINK_RECOVERY, NVLINK_REPLAY
-from tests.producers.nvml.double import UINT, ULL, Error, Nvml
-
-ECC = (fields.ECC_SBE_VOLATILE, fields.ECC_DBE_VOLATILE, fields.ECC_SBE_AGGREGATE, fields.ECC_DBE_AGGREGATE)
-ROWS = (
-    fields.REMAPPED_CORRECTABLE,
-    fields.REMAPPED_UNCORRECTABLE,
-    fields.ROW_REMAP_PENDING,
-    fields.ROW_REMAP_FAILURE,
-)
-PAGES = (fields.RETIRED_SBE, fields.RETIRED_DBE, fields.RETIRED_PENDING)
-
-
-def opened(nvml: Nvml | None = None) -> Nvml:
-    nvml = nvml or Nvml(1)
-    nvml.nvmlInit()
-    return nvml
-
-
-def reader(nvml: Nvml, *ids: int) -> Reader[int]:
-    return Reader(nvml, nvml.nvmlDeviceGetHandleByIndex(0), {id: WAYS[id] for id in ids or WATCHED})
-
-
-def read(nvml: Nvml, *ids: int) -> dict[int, float | None]:
-    return reader(nvml, *ids).read()
+from tests.producers.nvml.double import UINT, ULL, Error
+from tests.producers.nvml.readers import ECC, PAGES, ROWS, opened, read
 
 
 def test_there_is_a_way_to_read_each_watched_field_and_each_link() -> None:
