@@ -139,11 +139,13 @@ def test_the_state_of_a_link_by_field_or_call() -> None:
     assert states == {0: 1, 1: 1, 2: 0, 40: None}
 
 
-def test_the_page_on_nvml_lists_each_watched_field() -> None:
+def test_the_page_on_nvml_lists_each_watched_field_and_how_often_it_is_asked() -> None:
     page = Path(__file__).resolve().parents[3] / "docs" / "agent" / "nvml.md"
-    listed: set[int] = set()
-    for cell in re.findall(r"^\| (\d[\d, -]*) \|", page.read_text("utf-8"), re.MULTILINE):
+    listed: dict[int, str] = {}
+    for cell, asked in re.findall(r"^\| (\d[\d, -]*) \|.*\| ([^|]+) \|$", page.read_text("utf-8"), re.MULTILINE):
         for part in cell.split(", "):
             first, _, last = part.partition("-")
-            listed |= set(range(int(first), int(last or first) + 1))
-    assert listed == set(WATCHED)
+            listed |= dict.fromkeys(range(int(first), int(last or first) + 1), asked)
+    assert listed == {
+        field: f"every {every_s} s" if (every_s := WAYS[field].every_s) else "each sample" for field in WATCHED
+    }
