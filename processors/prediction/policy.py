@@ -15,8 +15,8 @@ class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """points_every_s: errors are summed up, and forecasts made, per so much node time; another value forgets what was
     summed up before.
 
-    hours_step_share, confidence_step: a forecast is published when its action differs from the one before, or its
-    hours by that share, or its confidence by that much.
+    hours_step_share, confidence_step: a forecast is published when its action is more urgent than that of the one
+    before; else when its hours differ by that share, or its confidence by that much.
     """
 
     points_every_s: Annotated[float, msgspec.Meta(ge=300.0, le=25_200.0)] = 3600.0

@@ -135,7 +135,7 @@ class Predictions:
             row, number = int(rows[at]), int(bucket[at])
             if row in self.histories:
                 told = errors[at].item(), level[at].item()
-                errors[at] -= self._spread(row, number, int(before[at]) // self.bucket_ms, *told)
+                errors[at] -= self._spread(row, int(ts[at]), int(before[at]), *told)
                 self._close(row, number)
             else:
                 if not columns["since"][row]:
@@ -159,22 +159,26 @@ class Predictions:
         columns["bucket"][row] = number
         columns["errors"][row] = columns["uncorrectable"][row] = columns["asked"][row] = 0
 
-    def _spread(self, row: int, number: int, before: int, errors: int, level: float) -> int:
-        """Errors counted over a silence of several buckets: evenly in each. Returns how many were before `number`."""
-        began = max(before, int(self.table.columns["bucket"][row]))
-        each = errors // (number - began)
-        missed = range(max(began + 1, number - buckets_in_window(self.bucket_h)), number)
-        if not before or not each or not missed:
+    def _spread(self, row: int, ts: int, before: int, errors: int, level: float) -> int:
+        """Errors counted over a time with more than one bucket in it: evenly. Returns how many came before the newest.
+
+        before: ms, of the sample before, 0 = none.
+        """
+        columns, length, number = self.table.columns, self.bucket_ms, ts // self.bucket_ms
+        if not before or not errors or before // length >= number:
             return 0
-        self._close(row, missed[0])
-        rest = errors - each * (missed[0] - began - 1)
-        for at in missed:
-            rest -= each
-            between = Bucket(at, each, 0)
-            self.histories[row].add(between, max(level - rest, 0.0), self.predictor, self.bucket_h)
-        self.table.columns["bucket"][row] = number
-        self.table.columns["level"][row] = max(level - rest, 0.0)
-        return errors - rest
+        grown = level - errors == columns["level"][row]
+        first = max(before // length, number - buckets_in_window(self.bucket_h))
+        told: int = errors * max(first * length - before, 0) // (ts - before)  # too old to be kept
+        for at in range(first, number):
+            if columns["bucket"][row] < at:
+                self._close(row, at)
+            so_far = errors * ((at + 1) * length - before) // (ts - before)
+            columns["errors"][row] += so_far - told
+            if grown:
+                columns["level"][row] = level - errors + so_far
+            told = so_far
+        return told
 
     # --- forecasts -----------------------------------------------------------------------------------------------
 
@@ -231,7 +235,8 @@ class Predictions:
         return self.predictor.forecast(evidence, state, getattr(self.policy, self.policy.model))
 
     def _visible(self, before: Forecast, after: Forecast) -> bool:
-        if before.action is not after.action:
+        """More urgent: at once. Else only by a step, so that an action does not come and go at its limit."""
+        if SEVERITY[before.action] < SEVERITY[after.action]:
             return True
         if abs(before.confidence - after.confidence) >= max(self.policy.confidence_step, 1e-9):
             return True

@@ -49,7 +49,8 @@ from processors.policy import from_document
 from processors.testing import Observations, judge
 from schemas.fields import ECC_SBE_VOLATILE, GPU_TEMP
 
-log = Observations().policy(0.0, from_document("mine", {"prediction": {"model": "hazard", "hazard": {"errors_max": 4}}}))
+chosen = {"prediction": {"model": "hazard", "hazard": {"errors_max": 4}}}
+log = Observations().policy(0.0, from_document("mine", chosen))
 for minute in range(1, 130):
     log.frame("n1", 60.0 * minute, {GPU_TEMP: [50], ECC_SBE_VOLATILE: [minute // 30]})
 half = len(log.records) // 2
@@ -80,7 +81,7 @@ def test_another_takes_their_place_by_configuration(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [
         ["hazard", "evict-now", 1.0, 0.5],  # as soon as that is more urgent
-        ["hazard", "evict-now", 1.0, 0.75],  # else when an hour is over
+        ["hazard", "evict-now", 1.0, 1.0],  # else when an hour is over
     ]
 
 
