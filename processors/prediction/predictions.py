@@ -19,7 +19,9 @@ from schemas.states import PredictionAction
 
 Array = npt.NDArray[Any]
 
-ASK_AGAIN = 1.25  # within a bucket, once so many times the errors have come as when it was asked last
+# Within a bucket it is asked again once so many times the errors have come as last time, and not within a minute: a
+# storm on a whole fleet shall not cost more than this.
+ASK_AGAIN, ASK_AGAIN_MS = 1.25, 60_000
 SEVERITY = {action: number for number, action in enumerate(PredictionAction)}
 
 # Of the bucket that has begun, per GPU; all 0 for those without a history.
@@ -30,6 +32,7 @@ COLUMNS = {
     "errors": Column("i8"),
     "uncorrectable": Column("i8"),
     "asked": Column("i8"),  # errors of both kinds when a forecast was tried last
+    "asked_ts": Column("i8"),  # and the node time, ms
     "level": Column("f8"),  # the raw counter of correctable errors
 }
 
@@ -198,7 +201,8 @@ class Predictions:
         rows = self._rows
         now = np.maximum(node_ts[rows] // self.bucket_ms, columns["bucket"][rows])
         over = (now > columns["judged"][rows]) | new_policy
-        lively = columns["errors"][rows] + columns["uncorrectable"][rows] > ASK_AGAIN * columns["asked"][rows]
+        more = columns["errors"][rows] + columns["uncorrectable"][rows] > ASK_AGAIN * columns["asked"][rows]
+        lively = more & (node_ts[rows] - columns["asked_ts"][rows] >= ASK_AGAIN_MS)
         for at in np.flatnonzero(over | lively).tolist():
             foretold = self._judge(int(rows[at]), int(now[at]), int(node_ts[rows[at]]), over=bool(over[at]))
             if foretold is not None:
@@ -217,7 +221,7 @@ class Predictions:
             columns["judged"][row] = now
             forecast = self._forecast(evidence, history.state)
         if begun.errors or begun.uncorrectable:
-            columns["asked"][row] = begun.errors + begun.uncorrectable
+            columns["asked"][row], columns["asked_ts"][row] = begun.errors + begun.uncorrectable, ts
             evidence = history.evidence(self._since(row), now, self.bucket_h, running)
             state = self.predictor.observe(history.state, begun, self.bucket_h)
             sooner = self._forecast(evidence, state)
