@@ -236,7 +236,10 @@ class Predictions:
         return int(self.table.columns["since"][row].item() // self.bucket_ms)
 
     def _forecast(self, evidence: Evidence, state: Any) -> Forecast:
-        return self.predictor.forecast(evidence, state, getattr(self.policy, self.policy.model))
+        """Rounded: of exponentials and logarithms, C libraries may differ in the last bit."""
+        own = getattr(self.policy, self.policy.model)
+        action, hours, confidence = self.predictor.forecast(evidence, state, own)
+        return Forecast(action, round(hours, 3), round(confidence, 4))
 
     def _visible(self, before: Forecast, after: Forecast) -> bool:
         """More urgent: at once. Else only by a step, so that an action does not come and go at its limit."""

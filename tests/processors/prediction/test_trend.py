@@ -76,10 +76,10 @@ def test_noise_around_a_constant_rate_predicts_nothing(rate: float) -> None:
 
 @pytest.mark.parametrize(("active", "mean"), [(0.02, 4), (0.05, 20), (0.12, 60)])
 def test_bursts_hardly_ever_predict(active: float, mean: float) -> None:
-    """Chronic GPUs, active in 2 to 12 % of hours: the documented share is 0.1 % of weeks; here at most 0.5 %."""
+    """Chronic GPUs, active in 2 to 12 % of hours, judged once a week: less than 0.5 % of them."""
     draw = random.Random(int(active * 100))
     weeks = [forecast(bursts(draw, active, mean)).action for _ in range(400)]
-    assert weeks.count(MONITOR) >= 398
+    assert weeks.count(MONITOR) > 398
 
 
 @pytest.mark.parametrize(
