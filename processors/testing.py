@@ -161,6 +161,10 @@ class Said:
         return list(self.of(topics.SCORES))
 
     @property
+    def predictions(self) -> list[records.Prediction]:
+        return list(self.of(topics.PREDICTIONS))
+
+    @property
     def conditions(self) -> list[records.ConditionChange]:
         return list(self.of(topics.FLEET_EVENTS, "condition"))
 
@@ -221,6 +225,7 @@ def decide(said: Said, task: Task | None = None) -> Said:
 
 _TYPES: dict[str, Any] = {
     "score": records.Score,
+    "prediction": records.Prediction,
     "condition": records.ConditionChange,
     "gone": records.Gone,
     "tick": records.Tick,

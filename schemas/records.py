@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.states import Action, CaseState, Condition
+from schemas.states import Action, CaseState, Condition, PredictionAction
 
 
 class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -306,6 +306,23 @@ class Score(Judged, kw_only=True):
     reasons: list[Reason] = []
 
 
+class Prediction(Judged, kw_only=True):
+    """What a GPU's memory errors foretell, by the predictor `model`; of a GPU that never had one, nothing is said.
+
+    hours: until failure; absent if none is foreseen. confidence: 0 to 1, as far as the model means it: only its
+    documentation tells whether it is a probability. horizon_h: what `action` looks ahead. errors_per_hour: correctable
+    ones, lately.
+    """
+
+    model: str
+    action: PredictionAction
+    hours: float | None = None
+    confidence: float
+    horizon_h: float = 168.0
+    errors_per_hour: float
+    text: str = ""
+
+
 class ConditionChange(Judged, kw_only=True, tag_field="kind", tag="condition"):
     """To the cluster stage: one GPU's judgement changed.
 
@@ -388,6 +405,6 @@ Observed = (
     | Tick
 )
 FleetEvent = ConditionChange | Gone | LinkStatus | Bandwidth | Placement | Operator | PolicyChange | Tick
-Derived = Xid | Rate | Score | Decision | Eviction | DeadLetter | Inventory
+Derived = Xid | Rate | Score | Prediction | Decision | Eviction | DeadLetter | Inventory
 
 encode = msgspec.json.Encoder().encode

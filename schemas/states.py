@@ -55,3 +55,12 @@ class Action(StrEnum):
     EVICT = "evict"
     EVICT_PERMANENTLY = "evict-permanently"
     REMOVE_NODE = "remove-node"
+
+
+class PredictionAction(StrEnum):
+    """What a forecast of failure asks for, mildest first."""
+
+    MONITOR = "monitor"
+    ORDER_REPLACEMENT = "order-replacement"
+    SCHEDULE_MAINTENANCE = "schedule-maintenance"
+    EVICT_NOW = "evict-now"

@@ -22,6 +22,7 @@ from schemas.log import Record
 from schemas.records import gpu_key
 from schemas.states import CaseState, Condition
 from sinks.families import Samples, counter, gauge, page
+from sinks.predictions import Predictions, foretold
 from sinks.readings import Reading, Readings
 from sinks.sink import Applied, Sink
 
@@ -48,6 +49,7 @@ class MetricsSink(Sink, Collector):
     topics = (
         topics.OBSERVATIONS,
         topics.SCORES,
+        topics.PREDICTIONS,
         topics.DECISIONS,
         topics.EVICTIONS,
         topics.XIDS,
@@ -63,6 +65,7 @@ class MetricsSink(Sink, Collector):
         self._now_ms = 0
         self._readings = Readings()
         self._scores: dict[str, records.Score] = {}
+        self._predictions = Predictions()
         self._findings: set[tuple[str, str]] = set()  # (signal, level) seen at any time: 0 now, not absent
         self._cases: dict[str, int] = {}  # key: when its newest case was opened
         self._evictions: Counter[tuple[str, str, str]] = Counter()
@@ -76,6 +79,7 @@ class MetricsSink(Sink, Collector):
         take = {
             topics.OBSERVATIONS: self._take_observation,
             topics.SCORES: self._take_score,
+            topics.PREDICTIONS: self._predictions.take,
             topics.DECISIONS: self._take_decision,
             topics.EVICTIONS: self._take_eviction,
             topics.XIDS: self._take_xid,
@@ -137,6 +141,7 @@ class MetricsSink(Sink, Collector):
         with self._lock:  # only to copy: families of a large fleet take a while to build
             readings = list(self._readings.fresh(self._now_ms))
             scores = dict(self._scores)
+            predictions = self._predictions.pressing()
             findings = sorted(self._findings)
             evictions, xids = dict(self._evictions), dict(self._xids)
             sources, unreadable = dict(self._sources), dict(self._unreadable)
@@ -153,6 +158,7 @@ class MetricsSink(Sink, Collector):
             evictions.items(),
         )
         yield from _fleet(scores, findings)
+        yield from foretold(predictions)
         yield counter("gpu_vitals_xid_events", "Xids and kin (see fault), coalesced.", ("fault", "code"), xids.items())
         yield counter("gpu_vitals_decisions", "Decisions published.", (), [((), decisions)])
         yield counter("gpu_vitals_dead_letters", "Records that could not be understood.", (), [((), dead_letters)])

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas import fields, frames, records, topics
 from schemas.log import Origin, Record
 from schemas.records import Gpu, Reason, encode
-from schemas.states import Action, CaseState, Condition
+from schemas.states import Action, CaseState, Condition, PredictionAction
 from sinks.kit import Probe, check_sink
 from sinks.metrics import MetricsSink, StageStats
 
@@ -150,6 +150,38 @@ def test_a_tombstone_removes_the_gpu():
     shown = given((topics.SCORES, ("score", "GPU-a", score()), ("tombstone", "GPU-a", b"")))
     assert "dcgm_gpu_health_score" not in shown
     assert shown["gpu_vitals_gpus"][("condition", "healthy"),] == 0
+
+
+def prediction(action, hours=30.0):
+    return encode(
+        records.Prediction(
+            ts=1,
+            cluster="c1",
+            node="n1",
+            uuid="GPU-a",
+            model="default",
+            action=action,
+            hours=hours,
+            confidence=0.75,
+            errors_per_hour=25.0,
+        )
+    )
+
+
+def test_a_prediction_is_shown_while_it_asks_for_something():
+    at = (("action", "order-replacement"), ("gpu_id", "GPU-a"), ("hostname", "n1"))
+    ordered = "prediction", "GPU-a", prediction(PredictionAction.ORDER_REPLACEMENT)
+    shown = given((topics.PREDICTIONS, ordered))
+    assert shown["gpu_vitals_prediction_hours"] == {at: 30.0}
+    assert shown["gpu_vitals_prediction_confidence"] == {at: 0.75}
+    for after in (("prediction", "GPU-a", prediction(PredictionAction.MONITOR)), ("tombstone", "GPU-a", b"")):
+        shown = given((topics.PREDICTIONS, ordered, after))
+        assert not [name for name in shown if name.startswith("gpu_vitals_prediction")]
+
+
+def test_a_prediction_without_hours_has_only_its_confidence():
+    shown = given((topics.PREDICTIONS, ("prediction", "GPU-a", prediction(PredictionAction.EVICT_NOW, hours=None))))
+    assert [name for name in shown if name.startswith("gpu_vitals_prediction")] == ["gpu_vitals_prediction_confidence"]
 
 
 def test_a_signal_nobody_has_heard_of_appears_by_itself_and_stays_at_zero():
