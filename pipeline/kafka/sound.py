@@ -19,6 +19,7 @@ _TYPES: dict[str, type[records.Record]] = {
     topics.SCORES: records.Score,
     topics.DECISIONS: records.Decision,
     topics.EVICTIONS: records.Eviction,
+    topics.GROUPS: records.GroupVerdict,
     topics.COMMANDS: records.Command,
 }
 _DECODERS = {topic: msgspec.json.Decoder(type_) for topic, type_ in _TYPES.items()}
