@@ -84,10 +84,10 @@ class ClusterTask:
         self._handle: dict[type[Any], Callable[[Any], None]] = {
             ConditionChange: self._judged,
             Gone: self._gone,
-            Inventory: self._inventory,
-            LinkStatus: self._links,
-            Bandwidth: self._bandwidth,
-            Placement: self._placement,
+            Inventory: self._group_event,
+            LinkStatus: self._group_event,
+            Bandwidth: self._group_event,
+            Placement: self._group_event,
             Operator: self._operator,
             PolicyChange: self._change_policy,
             Tick: lambda tick: None,
@@ -199,26 +199,9 @@ class ClusterTask:
             self.fleet.end_wait(member)
             self._deliver(member, case.Restored(member.key, self.out.now_ms, note))
 
-    def _inventory(self, inventory: Inventory) -> None:
-        self.groups.take_inventory(inventory)
-
-    def _links(self, links: LinkStatus) -> None:
-        member = self.fleet.find(links.node, links.uuid, links.bdf)
-        uuid = links.uuid or (member.change.uuid if member else "")
-        if uuid:  # a group names no GPU without one
-            self.groups.take_status(uuid, links)
-
-    def _bandwidth(self, measured: Bandwidth) -> None:
+    def _group_event(self, event: Inventory | LinkStatus | Bandwidth | Placement) -> None:
         try:
-            way = cluster_groups.way(measured, self.fleet)
-        except ValueError as error:
-            self.out.dead_letter(str(error))
-            return
-        self.groups.measure(way, measured.gb_per_s, min(measured.ts, self.out.now_ms))
-
-    def _placement(self, placement: Placement) -> None:
-        try:
-            gpus = self.groups.place(placement)
+            gpus = cluster_groups.take(event, self.groups, self.fleet, self.out.now_ms)
         except ValueError as error:
             self.out.dead_letter(str(error))
             return

@@ -6,8 +6,8 @@ from processors.case import Failed
 from processors.cluster_policy import Policy
 from processors.fleet import Fleet, Member
 from processors.group import Presence
-from processors.groups import News
-from schemas.records import Bandwidth, GroupVerdict, Reason, gpu_key
+from processors.groups import Groups, News
+from schemas.records import Bandwidth, GroupVerdict, Inventory, LinkStatus, Placement, Reason, gpu_key
 from schemas.states import Action, Condition, GroupAction
 
 FAULT = "tp_group"
@@ -58,12 +58,26 @@ def concerned(news: News, fleet: Fleet, now_ms: int) -> list[Member]:
     return found
 
 
-def way(measured: Bandwidth, fleet: Fleet) -> tuple[str, str]:
-    """From which GPU to which one, by UUID. Raises ValueError: one of them is not known."""
-    return (
-        measured.uuid or _uuid(fleet, measured.node, measured.bdf),
-        measured.peer or _uuid(fleet, measured.peer_node or measured.node, measured.peer_bdf),
-    )
+def take(event: Inventory | LinkStatus | Bandwidth | Placement, groups: Groups, fleet: Fleet, now_ms: int) -> list[str]:
+    """Take in what concerns groups; returns the GPUs whose presence the groups have to be told.
+
+    Raises ValueError: it cannot be, or names a GPU that is not known.
+    """
+    if isinstance(event, Inventory):
+        groups.take_inventory(event)
+    elif isinstance(event, LinkStatus):
+        member = None if event.uuid else fleet.find(event.node, "", event.bdf)
+        if uuid := event.uuid or (member.change.uuid if member else ""):  # groups name GPUs by UUID alone
+            groups.take_status(uuid, event)
+    elif isinstance(event, Bandwidth):
+        way = (
+            event.uuid or _uuid(fleet, event.node, event.bdf),
+            event.peer or _uuid(fleet, event.peer_node or event.node, event.peer_bdf),
+        )
+        groups.measure(way, event.gb_per_s, min(event.ts, now_ms))
+    else:
+        return groups.place(event)
+    return []
 
 
 def worst(reasons: list[Reason]) -> Reason | None:

@@ -154,10 +154,12 @@ def _topology(here: Sequence[str], facts: Facts) -> list[GroupIssue]:
     for gpu in here:
         links = _links(gpu, facts)
         if links.missing:
-            up, expected = links.up, links.expected
+            up, expected = links.up or 0, links.expected or 0
             text = f"{gpu} has {up} of {expected} NVLinks up"
             found.append(
-                GroupIssue(kind="topology", gpus=[gpu], measured=up, expected=expected, unit="links", text=text)
+                GroupIssue(
+                    kind="topology", gpus=[gpu], measured=float(up), expected=float(expected), unit="links", text=text
+                )
             )
     return found
 
