@@ -14,6 +14,7 @@ from schemas.all_reduce import pcie_gb_per_s
 from schemas.products import Product, product
 from schemas.records import GpuInfo, Inventory, LinkStatus
 
+_STATES = {"up", "down", "disabled", "unsupported"}
 _SPANNING = ("GB200", "GB300")  # products whose NVLink domain is a rack (NVL72), not a node
 
 
@@ -75,7 +76,7 @@ class GpuLinks(msgspec.Struct, omit_defaults=True):
         """Take in the states of its links, the newest; returns whether the number of those that are up is new."""
         if links.ts < self.told_ms:
             return False
-        up = links.links.count("up")
+        up = None if set(links.links) - _STATES else links.links.count("up")  # a state that nobody knows may be either
         new = up != self.up
         if new and self.up is not None:
             self.changed_ms = links.ts

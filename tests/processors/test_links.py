@@ -108,6 +108,12 @@ def test_which_domains_span_nodes(model: str, racks: tuple[str, str], kind: str)
     assert between(one, other).kind == kind
 
 
+def test_a_state_that_nobody_knows_leaves_the_number_unknown() -> None:
+    of = links()
+    of.take_status(LinkStatus(ts=1, node="n1", links=["up"] * 17 + ["unknown"]))
+    assert of.up is None
+
+
 def test_both_orders_are_one_pair() -> None:
     one, other = links(16), links(18, model=A100)
     assert pair("A", "B", one, other, None) == pair("B", "A", other, one, None)
