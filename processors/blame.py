@@ -19,8 +19,15 @@ def blame(bad: Iterable[Edge], good: Iterable[Edge], missing: Mapping[str, int |
     """
     fine = {gpu for edge in good for gpu in edge}
     least = min((count for count in missing.values() if count is not None), default=0)
-    found = [_part(edges, fine, missing, least) for edges in _parts(bad)]
-    return sorted((each for part in found for each in part), key=lambda each: (each.kind, each.gpus))
+    found: list[Blame] = []
+    left = _parts(bad)
+    while left:  # what one GPU's fault does not explain is somebody else's
+        edges = left.pop()
+        part = _part(edges, fine, missing, least)
+        found += part
+        blamed = {gpu for each in part for gpu in each.gpus}
+        left += _parts(edge for edge in edges if blamed.isdisjoint(edge))
+    return sorted(found, key=lambda each: (each.kind, each.gpus))
 
 
 def _part(edges: list[Edge], fine: set[str], missing: Mapping[str, int | None], least: int) -> list[Blame]:

@@ -36,6 +36,7 @@ def told(bad: str, missing: dict[str, int | None] | None = None, of: list[Edge] 
         ("AB AC AD", None, [("gpu", "A")]),
         ("AB CD", None, [("link", "AB"), ("link", "CD")]),
         ("AB AC BC", {"A": 2, "B": 2, "C": 0, "D": 0}, [("gpu", "A"), ("gpu", "B")]),
+        ("AD BD CD AB", {"A": 0, "B": 0, "C": 0, "D": 6}, [("gpu", "D"), ("link", "AB")]),
         ("AB AC AD BC BD", None, [("gpu", "A"), ("gpu", "B")]),
         ("AB AC AD BC BD CD", None, [("fabric", "ABCD")]),
         ("AB AC AD BC BD CD", dict.fromkeys("ABCD", 4), [("fabric", "ABCD")]),
@@ -68,4 +69,4 @@ def test_only_ends_of_slow_pairs_are_to_blame_and_no_slow_pair_is_left_without(
     found = blame(bad, [edge for edge in ABCD if edge not in bad], missing)
     blamed = {gpu for each in found for gpu in each.gpus}
     assert blamed <= {gpu for edge in bad for gpu in edge}
-    assert bool(found) == bool(bad)
+    assert all(blamed.intersection(edge) for edge in bad)
