@@ -107,7 +107,8 @@ class ClusterTask:
                 self.out.dead_letter(complaint(record, error))
             else:
                 self._handle[type(event)](event)
-                self._settle()
+                if not isinstance(event, Bandwidth):  # a tool measures many pairs at once: they are judged together
+                    self._settle()
             outputs += self.out.take()
             self._next_offset = record.offset + 1
         return outputs
@@ -129,8 +130,7 @@ class ClusterTask:
         self.fleet = Fleet(saved.members)
         self.groups = Groups(self.policy.groups, saved.groups)
         for gpu in self.groups.gpus:
-            self._see(gpu)
-        self.groups.settled()
+            self.groups.recall(gpu, cluster_groups.presence(self.fleet.members.get(gpu)))
         self._deadlines = []
         for member in saved.members:
             self._schedule(member.case)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from processors.blame import blame
 from processors.cluster_policy import GroupsPolicy
-from processors.links import GpuLinks, Pair, pair
+from processors.links import GpuLinks, Pair, Seen, pair
 from schemas.all_reduce import LOST, MEASURED_ON, Impact, impact
 from schemas.records import Blame, GroupIssue, GroupVerdict, Placement
 from schemas.states import Condition, GroupAction
@@ -63,7 +63,8 @@ def judge(placement: Placement, facts: Facts, policy: GroupsPolicy) -> GroupVerd
     gpus = sorted(placement.gpus)
     lost = [gpu for gpu in gpus if _presence(gpu, facts) in (Presence.LOST, Presence.LOST_BY_LINK)]
     here = [gpu for gpu in gpus if gpu not in lost]
-    pairs = [pair(a, b, _links(a, facts), _links(b, facts), _measured(a, b, facts)) for a, b in combinations(here, 2)]
+    seen = {gpu: Seen.of(_links(gpu, facts)) for gpu in here}
+    pairs = [pair(a, b, seen[a], seen[b], _measured(a, b, facts)) for a, b in combinations(here, 2)]
     found = [_found(each, policy) for each in pairs if each.kind == "nvlink" and each.gb_per_s is not None]
     untold = [each for each in pairs if each.kind == "unknown" or (each.kind == "nvlink" and each.gb_per_s is None)]
     unknown = _unknown(here, untold, facts)
@@ -217,6 +218,8 @@ def _links(gpu: str, facts: Facts) -> GpuLinks:
 
 def _measured(a: str, b: str, facts: Facts) -> float | None:
     """Of the two directions the slower one."""
+    if not facts.measured:
+        return None
     both = [facts.measured[way] for way in ((a, b), (b, a)) if way in facts.measured]
     return min(both, default=None)
 

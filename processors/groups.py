@@ -38,6 +38,7 @@ class GroupsSaved(msgspec.Struct):
     links: dict[str, GpuLinks] = {}
     measured: list[tuple[str, str, Measured]] = []
     groups: list[Group] = []
+    touched: list[str] = []
 
 
 class News(NamedTuple):
@@ -66,11 +67,13 @@ class Groups:
             self._add(group)
         for way in self.measured:
             self._expect(way)
+        self._touched.update(saved.touched)
 
     def save(self) -> GroupsSaved:
         links = {gpu: self.links[gpu] for gpu in sorted(self.links)}
         measured = [(*way, self.measured[way]) for way in sorted(self.measured)]
-        return GroupsSaved(links, measured, [self.groups[name] for name in sorted(self.groups)])
+        groups = [self.groups[name] for name in sorted(self.groups)]
+        return GroupsSaved(links, measured, groups, sorted(self._touched))
 
     def __contains__(self, gpu: object) -> bool:
         """Whether the GPU is in a group."""
@@ -137,14 +140,15 @@ class Groups:
         self._touched.update(self.groups)
 
     def pass_time(self, now_ms: int) -> bool:
-        """Measurements get old; returns whether that concerns a group."""
+        """Measurements get old; returns whether one of a group has."""
+        before = len(self._touched)
         while self._expiries and self._expiries[0][0] <= now_ms:
             _, way = heapq.heappop(self._expiries)
             known = self.measured.get(way)
             if known is not None and self._expires_ms(known) <= now_ms:
                 del self.measured[way]
                 self._touch(*way)
-        return bool(self._touched)
+        return len(self._touched) > before
 
     # --- what follows --------------------------------------------------------------------------------------
 
@@ -163,9 +167,9 @@ class Groups:
                 group.said = verdict
                 yield News(name, verdict, before)
 
-    def settled(self) -> None:
-        """All that is known so far has been judged: a checkpoint was taken there."""
-        self._touched.clear()
+    def recall(self, gpu: str, presence: Presence) -> None:
+        """What was seen before a checkpoint."""
+        self._presence[gpu] = presence
 
     def _facts(self, gpus: list[str]) -> Facts:
         links = {gpu: self.links[gpu] for gpu in gpus if gpu in self.links}

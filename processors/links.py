@@ -84,6 +84,19 @@ class GpuLinks(msgspec.Struct, omit_defaults=True):
         return new
 
 
+class Seen(NamedTuple):
+    """A GPU's links with what follows from them: worked out once, for all pairs that it is in."""
+
+    links: GpuLinks
+    product: Product | None
+    direct: bool
+    expected: int | None
+
+    @classmethod
+    def of(cls, links: GpuLinks) -> Seen:
+        return cls(links, links.product, links.direct, links.expected)
+
+
 class Pair(NamedTuple):
     """What two GPUs have between them. a, b: UUIDs, a < b.
 
@@ -117,16 +130,17 @@ class Pair(NamedTuple):
         return self.estimate_gb_per_s if self.measured_gb_per_s is None else self.measured_gb_per_s
 
 
-def pair(a: str, b: str, one: GpuLinks, other: GpuLinks, measured_gb_per_s: float | None) -> Pair:
+def pair(a: str, b: str, one: Seen, other: Seen, measured_gb_per_s: float | None) -> Pair:
     """The pair of GPUs `a` and `b`, in whichever order they are given."""
     if b < a:
         a, b, one, other = b, a, other, one
-    first, second = one.product, other.product
-    if first is None or second is None:
+    weaker, second = one.product, other.product
+    if weaker is None or second is None:
         return Pair(a, b, "unknown", measured_gb_per_s=measured_gb_per_s)
     if not _together(one, other):
         return Pair(a, b, "network", measured_gb_per_s=measured_gb_per_s)
-    weaker = min(first, second, key=lambda each: (each.nvlink_gb_per_s, each.name))
+    if weaker is not second:
+        weaker = min(weaker, second, key=lambda each: (each.nvlink_gb_per_s, each.name))
     fallback = pcie_gb_per_s(weaker)
     links, expected = _links(a, b, one, other)
     gb_per_s = expected * weaker.gb_per_s
@@ -135,29 +149,28 @@ def pair(a: str, b: str, one: GpuLinks, other: GpuLinks, measured_gb_per_s: floa
     return Pair(a, b, "nvlink", gb_per_s, fallback, links, expected, measured_gb_per_s, weaker.name)
 
 
-def _links(a: str, b: str, one: GpuLinks, other: GpuLinks) -> tuple[int | None, int]:
+def _links(a: str, b: str, one: Seen, other: Seen) -> tuple[int | None, int]:
     """(links between the two, None = cannot be told; how many there shall be)."""
+    up, others_up = one.links.up, other.links.up
     if not (one.direct or other.direct):
         expected = min(one.expected or 0, other.expected or 0)
-        return (None if one.up is None or other.up is None else min(one.up, other.up, expected)), expected
-    expected = max(one.wired.get(b, 0), other.wired.get(a, 0))
-    if one.up is None or other.up is None:
+        return (None if up is None or others_up is None else min(up, others_up, expected)), expected
+    expected = max(one.links.wired.get(b, 0), other.links.wired.get(a, 0))
+    if up is None or others_up is None:
         return None, expected
     # Which peer a link that is down led to is not said: at most as many are lost here as both ends lack.
-    lost = min(_unwired(one), _unwired(other))
-    for links, peer in ((one, b), (other, a)):
+    lost = min(max(sum(each.wired.values()) - (each.up or 0), 0) for each in (one.links, other.links))
+    for links, peer in ((one.links, b), (other.links, a)):
         if peer in links.wired:
             lost = max(lost, expected - links.listed.get(peer, 0))
     return max(expected - lost, 0), expected
 
 
-def _unwired(links: GpuLinks) -> int:
-    return max(sum(links.wired.values()) - (links.up or 0), 0)
-
-
-def _together(one: GpuLinks, other: GpuLinks) -> bool:
+def _together(one: Seen, other: Seen) -> bool:
     """In one NVLink domain: on one machine, or in one rack where the domain is the rack."""
-    if one.node == other.node:
+    if one.links.node == other.links.node:
         return True
-    spanning = all(each.product is not None and each.product.name in _SPANNING for each in (one, other))
-    return spanning and (one.rack == other.rack or not one.rack or not other.rack)
+    if not all(each.product is not None and each.product.name in _SPANNING for each in (one, other)):
+        return False
+    rack, others_rack = one.links.rack, other.links.rack
+    return rack == others_rack or not rack or not others_rack

@@ -90,7 +90,7 @@ class Stage:
 
     def measured(self, one: str, other: str, gb_per_s: float, **more: Any) -> list[Output]:
         said = {"ts": self.ms, "node": "n1", "uuid": one, "peer": other, "gb_per_s": gb_per_s}
-        return self.say(records.Bandwidth(**said | more))
+        return [*self.say(records.Bandwidth(**said | more)), *self.tick(self.now_s)]
 
     def tick(self, at_s: float) -> list[Output]:
         self.now_s = at_s
@@ -239,6 +239,15 @@ def test_an_old_measurement_is_not_fresh_because_it_comes_now() -> None:
     stage.measured("A", "B", 200.0, ts=stage.ms - 1000 * DAY_S - 1)
     stage.tick(stage.now_s + 1)
     assert stage.groups["g"].basis == "links"
+
+
+def test_measurements_that_come_together_are_judged_together() -> None:
+    stage = a_group("ABC")
+    said = {"ts": stage.ms, "node": "n1", "uuid": "A", "gb_per_s": 200.0}
+    assert stage.say(records.Bandwidth(**said, peer="B")) == []
+    assert stage.say(records.Bandwidth(**said, peer="C")) == []
+    assert len(stage.tick(stage.now_s)) == 1
+    assert [(each.kind, each.gpus) for each in stage.groups["g"].blamed] == [("gpu", ["A"])]
 
 
 def test_gpus_of_a_measurement_may_be_named_by_their_addresses() -> None:

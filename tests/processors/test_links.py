@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from processors.links import GpuLinks, Pair, pair
+from processors.links import GpuLinks, Pair, Seen
+from processors.links import pair as seen_pair
 from schemas.records import GpuInfo, Inventory, LinkStatus
 
 H100, A100, V100 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB", "Tesla V100-SXM2-32GB"
@@ -23,6 +24,10 @@ def links(
 
 def status(of: GpuLinks, up: int, *, ts: int = 1, total: int = 18) -> bool:
     return of.take_status(LinkStatus(ts=ts, node="n1", links=["up"] * up + ["down"] * (total - up)))
+
+
+def pair(a: str, b: str, one: GpuLinks, other: GpuLinks, measured: float | None) -> Pair:
+    return seen_pair(a, b, Seen.of(one), Seen.of(other), measured)
 
 
 def between(one: GpuLinks, other: GpuLinks, measured: float | None = None) -> Pair:
