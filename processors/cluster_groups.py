@@ -61,8 +61,10 @@ def concerned(news: News, fleet: Fleet, now_ms: int) -> list[Member]:
 def take(event: Inventory | LinkStatus | Bandwidth | Placement, groups: Groups, fleet: Fleet, now_ms: int) -> list[str]:
     """Take in what concerns groups; returns the GPUs whose presence the groups have to be told.
 
+    A clock that is ahead counts as now: else nothing said later would ever be newer.
     Raises ValueError: it cannot be, or names a GPU that is not known.
     """
+    event.ts = min(event.ts, now_ms)
     if isinstance(event, Inventory):
         groups.take_inventory(event)
     elif isinstance(event, LinkStatus):
@@ -74,7 +76,7 @@ def take(event: Inventory | LinkStatus | Bandwidth | Placement, groups: Groups, 
             event.uuid or _uuid(fleet, event.node, event.bdf),
             event.peer or _uuid(fleet, event.peer_node or event.node, event.peer_bdf),
         )
-        groups.measure(way, event.gb_per_s, min(event.ts, now_ms))
+        groups.measure(way, event.gb_per_s, event.ts)
     else:
         return groups.place(event)
     return []

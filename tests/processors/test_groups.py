@@ -157,6 +157,17 @@ def test_an_older_placement_changes_nothing() -> None:
     assert stage.groups["g"].gpus == ["A", "B"]
 
 
+def test_a_clock_that_is_ahead_does_not_outlast_what_is_said_later() -> None:
+    stage = a_group()
+    year_ms = 365 * DAY_S * 1000
+    stage.links("A", 12, ts=stage.ms + year_ms)
+    stage.place("A", ts=stage.ms + year_ms)
+    stage.tick(1010)
+    stage.links("A", 18)
+    stage.place("AB")
+    assert (stage.groups["g"].condition, stage.groups["g"].gpus) == ("healthy", ["A", "B"])
+
+
 @pytest.mark.parametrize("more", [{"group": ""}, {"gpus": ["A", ""]}, {"gpus": [f"G{n}" for n in range(GPUS_MAX + 1)]}])
 def test_a_placement_that_cannot_be_is_a_dead_letter(more: dict[str, Any]) -> None:
     stage = Stage()
