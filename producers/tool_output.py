@@ -70,10 +70,12 @@ class ToolOutput(Source):
             await asyncio.sleep(POLL_S)
             return []
         printed = await self._blocking.call(self._print)
-        self._read = printed.mark
         found, notes = self.understand(printed)
-        if notes or not found:
-            found = [*found, self._status(printed, "; ".join(notes) or "nothing is said there")]
+        if not found:
+            raise SourceError(f"{self._path}: nothing can be used: {'; '.join(notes) or 'no GPU is named there'}")
+        self._read = printed.mark
+        if notes:
+            found.append(self._status(printed, "; ".join(notes)))
         return [self._observed(observation) for observation in found]
 
     def position(self) -> str | None:

@@ -14,6 +14,7 @@ from producers.bandwidth import BandwidthOutput
 from producers.kit import check_source
 from producers.nvlink_status import NvlinkStatusOutput
 from producers.source import Observed, SourceError
+from producers.tool_output import ToolOutput
 from schemas import records
 
 UUID = "GPU-00000000-0000-4000-8000-00000000000a"
@@ -64,9 +65,25 @@ def test_a_given_name_stands_for_one_machine_not_for_two(tmp_path: Path) -> None
 @pytest.mark.parametrize("text", ["", "PING 10.0.0.1\n"])
 def test_a_file_of_something_else_is_told_to_be_that(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "x.txt", text)
-    for make in (NvlinkStatusOutput, BandwidthOutput):
-        (status,) = said(check_source(lambda make=make: make(path)), "source", records.SourceStatus)
-        assert status.detail
+
+    async def read(source: ToolOutput) -> None:
+        await source.open(None)
+        await source.read()
+
+    for source, why in (
+        (NvlinkStatusOutput(path), "no GPU is named"),
+        (BandwidthOutput(path), "the output neither of"),
+    ):
+        with pytest.raises(SourceError, match=f"x.txt: nothing can be used: .*{why}"):
+            asyncio.run(read(source))
+
+
+def test_what_could_not_be_used_is_said_beside_what_could(tmp_path: Path) -> None:
+    path = write(tmp_path / "links.txt", STATUS + "GPU 1: Fixture\n")
+    observed = check_source(lambda: NvlinkStatusOutput(path))
+    assert len(said(observed, "links", records.LinkStatus)) == 1
+    (status,) = said(observed, "source", records.SourceStatus)
+    assert (status.state, status.detail) == ("ok", "a GPU without a UUID: 'GPU 1: Fixture'")
 
 
 def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
