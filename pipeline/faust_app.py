@@ -42,6 +42,7 @@ TYPES: dict[str, Any] = {
     topics.FLEET_EVENTS: records.FleetEvent,
     topics.DECISIONS: records.Decision,
     topics.EVICTIONS: records.Eviction,
+    topics.GROUPS: records.GroupVerdict,
     topics.DEAD_LETTER: records.DeadLetter,
 }
 

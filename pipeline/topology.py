@@ -51,7 +51,7 @@ STAGES = (
     Stage(
         name="cluster",
         input=topics.FLEET_EVENTS,
-        outputs=(topics.DECISIONS, topics.EVICTIONS, topics.DEAD_LETTER),
+        outputs=(topics.DECISIONS, topics.EVICTIONS, topics.GROUPS, topics.DEAD_LETTER),
         make=ClusterTask,
     ),
 )

@@ -193,6 +193,10 @@ class Said:
         return list(self.of(topics.EVICTIONS))
 
     @property
+    def groups(self) -> list[records.GroupVerdict]:
+        return list(self.of(topics.GROUPS))
+
+    @property
     def counts(self) -> dict[str, int]:
         """What the node stage has dropped or corrected up to its newest tick."""
         ticks = list(self.of(topics.FLEET_EVENTS, "tick"))
@@ -236,5 +240,6 @@ _TYPES: dict[str, Any] = {
     "inventory": records.Inventory,
     "decision": records.Decision,
     "eviction": records.Eviction,
+    "group": records.GroupVerdict,
     "dead-letter": records.DeadLetter,
 }

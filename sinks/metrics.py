@@ -22,6 +22,8 @@ from schemas.log import Record
 from schemas.records import gpu_key
 from schemas.states import CaseState, Condition
 from sinks.families import Samples, counter, gauge, page
+from sinks.groups import Groups
+from sinks.groups import families as group_families
 from sinks.predictions import Predictions, foretold
 from sinks.readings import Reading, Readings
 from sinks.sink import Applied, Sink
@@ -52,6 +54,7 @@ class MetricsSink(Sink, Collector):
         topics.PREDICTIONS,
         topics.DECISIONS,
         topics.EVICTIONS,
+        topics.GROUPS,
         topics.XIDS,
         topics.FLEET_EVENTS,
         topics.DEAD_LETTER,
@@ -64,6 +67,7 @@ class MetricsSink(Sink, Collector):
         self._applied = Applied()
         self._now_ms = 0
         self._readings = Readings()
+        self._groups = Groups()
         self._scores: dict[str, records.Score] = {}
         self._predictions = Predictions()
         self._findings: set[tuple[str, str]] = set()  # (signal, level) seen at any time: 0 now, not absent
@@ -82,6 +86,7 @@ class MetricsSink(Sink, Collector):
             topics.PREDICTIONS: self._predictions.take,
             topics.DECISIONS: self._take_decision,
             topics.EVICTIONS: self._take_eviction,
+            topics.GROUPS: self._groups.take,
             topics.XIDS: self._take_xid,
             topics.FLEET_EVENTS: self._take_fleet_event,
             topics.DEAD_LETTER: self._take_dead_letter,
@@ -145,6 +150,7 @@ class MetricsSink(Sink, Collector):
             findings = sorted(self._findings)
             evictions, xids = dict(self._evictions), dict(self._xids)
             sources, unreadable = dict(self._sources), dict(self._unreadable)
+            groups = self._groups.verdicts
             decisions, dead_letters = self._decisions, self._dead_letters
             corrected = Counter[str]()
             for counts in self._corrected.values():
@@ -159,6 +165,7 @@ class MetricsSink(Sink, Collector):
         )
         yield from _fleet(scores, findings)
         yield from foretold(predictions)
+        yield from group_families(groups)
         yield counter("gpu_vitals_xid_events", "Xids and kin (see fault), coalesced.", ("fault", "code"), xids.items())
         yield counter("gpu_vitals_decisions", "Decisions published.", (), [((), decisions)])
         yield counter("gpu_vitals_dead_letters", "Records that could not be understood.", (), [((), dead_letters)])

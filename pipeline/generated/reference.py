@@ -43,6 +43,7 @@ ON_TOPIC: dict[str, tuple[type[msgspec.Struct], ...]] = {
     topics.FLEET_EVENTS: get_args(records.FleetEvent),
     topics.DECISIONS: (records.Decision,),
     topics.EVICTIONS: (records.Eviction,),
+    topics.GROUPS: (records.GroupVerdict,),
     topics.COMMANDS: (records.Command,),
     topics.DEAD_LETTER: (records.DeadLetter,),
 }

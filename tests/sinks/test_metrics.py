@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas import fields, frames, records, topics
 from schemas.log import Origin, Record
 from schemas.records import Gpu, Reason, encode
-from schemas.states import Action, CaseState, Condition, PredictionAction
+from schemas.states import Action, CaseState, Condition, GroupAction, PredictionAction
 from sinks.kit import Probe, check_sink
 from sinks.metrics import MetricsSink, StageStats
 
@@ -128,6 +128,35 @@ def test_a_blank_has_no_series():
     blank = frame(columns={fields.GPU_TEMP: [None], fields.ECC_SBE_VOLATILE: [None]})
     shown = given((topics.OBSERVATIONS, (frames.KIND, "n1", blank)))
     assert not shown.keys() & {"dcgm_gpu_temperature_celsius", "dcgm_ecc_correctable_total"}
+
+
+def group(condition=Condition.DEGRADED, action=GroupAction.SCHEDULE_MAINTENANCE, gb_per_s=300.0, **more):
+    said = {"all_reduce_gb_per_s": gb_per_s, "expected_gb_per_s": 450.0, "model": "llama", "basis": "links", **more}
+    return encode(
+        records.GroupVerdict(
+            ts=1, cluster="c", node="n1", group="g", gpus=["A", "B"], condition=condition, action=action, **said
+        )
+    )
+
+
+def test_a_group_shows_the_share_of_its_bandwidth_and_what_to_do():
+    shown = given((topics.GROUPS, ("group", "g", group())))
+    at = (("group", "g"), ("model", "llama"))
+    assert shown["gpu_vitals_group_bandwidth_ratio"] == {at: pytest.approx(2 / 3)}
+    whole = (("action", "schedule-maintenance"), ("condition", "degraded"), *at)
+    assert shown["gpu_vitals_group_action"] == {whole: 1}
+
+
+def test_a_lost_group_has_none_of_its_bandwidth_and_an_unknown_one_no_series():
+    lost = group(Condition.FAILED, GroupAction.REPLACE, 0.0, basis="lost", expected_gb_per_s=None)
+    assert list(given((topics.GROUPS, ("group", "g", lost)))["gpu_vitals_group_bandwidth_ratio"].values()) == [0.0]
+    unknown = given((topics.GROUPS, ("group", "g", group(Condition.UNKNOWN, GroupAction.MONITOR, None))))
+    assert "gpu_vitals_group_bandwidth_ratio" not in unknown
+
+
+def test_a_dissolved_group_has_no_series():
+    shown = given((topics.GROUPS, ("group", "g", group()), ("tombstone", "g", b"")))
+    assert not shown.keys() & {"gpu_vitals_group_bandwidth_ratio", "gpu_vitals_group_action"}
 
 
 def test_an_unknown_gpu_has_no_score_but_is_counted():
