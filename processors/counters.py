@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.fields import FIELDS, Kind
+from schemas.fields import BLANK_INT64, FIELDS, Kind
 
 Array = npt.NDArray[Any]
+
+NO_COUNT = float(BLANK_INT64)  # the sentinel of a 64-bit integer, as a double, and all that lies beyond
 
 
 class Counters:
@@ -45,7 +47,7 @@ class Counters:
         """Take over `values` [field, tick, GPU]; returns (increases, where they only grew, None: everywhere).
 
         Increases are NaN where blank, 0 at first sight, and count restarts from zero. What no count can be
-        (negative, infinite) is blank, in `values` too. grew: [GPU].
+        (negative, a sentinel, infinite) is blank, in `values` too. grew: [GPU].
         """
         place = field_rows[:, None], rows
         base = self.base[place]
@@ -54,11 +56,11 @@ class Counters:
             np.subtract(values[:, 0], base, out=increases[:, 0])
             np.subtract(values[:, 1:], values[:, :-1], out=increases[:, 1:])
         newest = values[:, -1]
-        if increases.min() >= 0 and base.min() >= 0 and newest.max() < np.inf:  # as most always
+        if increases.min() >= 0 and base.min() >= 0 and newest.max() < NO_COUNT:  # as most always
             self.level[place] = newest
             self.base[place] = newest
             return increases, None
-        grew = np.asarray((increases >= 0).all(axis=(0, 1)) & ((base >= 0) & (newest < np.inf)).all(axis=0))
+        grew = np.asarray((increases >= 0).all(axis=(0, 1)) & ((base >= 0) & (newest < NO_COUNT)).all(axis=0))
         odd = np.flatnonzero(~grew)
         known = newest.copy()
         known[:, odd] = base[:, odd]
@@ -84,7 +86,7 @@ class Counters:
 
 def _step(values: Array, base: Array) -> tuple[Array, Array, Array]:
     """From the last known values to the next: (these, where they can be counts; the increases; the last known)."""
-    values = np.where((values >= 0) & (values < np.inf), values, np.nan)
+    values = np.where((values >= 0) & (values < NO_COUNT), values, np.nan)
     increases = values - base
     increases = np.where(increases < 0, values, increases)
     blank = np.isnan(values)

@@ -15,6 +15,7 @@ from schemas.fields import (
     NVLINK_RECOVERY,
     NVLINK_REPLAY,
     POWER,
+    THERMAL_VIOLATION,
     is_blank,
 )
 
@@ -30,10 +31,18 @@ def test_every_link_has_a_counter_of_its_own(links: tuple[int, ...]) -> None:
     assert [FIELDS[field].name.rpartition("_L")[2] for field in links] == [str(link) for link in range(LINKS)]
 
 
-@pytest.mark.parametrize("sentinel", [9223372036854775792, 9223372036854775794, 140737488355328.0, float("nan")])
-@pytest.mark.parametrize("field", [MEMORY_TEMP, POWER, ECC_SBE_VOLATILE])
+@pytest.mark.parametrize("sentinel", [9223372036854775792, 9223372036854775794, 2.0**63, float("inf"), float("nan")])
+@pytest.mark.parametrize("field", [MEMORY_TEMP, POWER, ECC_SBE_VOLATILE, THERMAL_VIOLATION])
 def test_sentinels_are_blank(field: int, sentinel: float) -> None:
     assert is_blank(FIELDS[field], sentinel)
+
+
+@pytest.mark.parametrize("sentinel", [140737488355328.0, 140737488355331.0])
+def test_the_sentinel_of_doubles_is_a_number_for_integers_that_grow(sentinel: float) -> None:
+    """A GPU that was held back for 39 hours, in ns."""
+    assert is_blank(FIELDS[POWER], sentinel)
+    assert is_blank(FIELDS[GPU_TEMP], sentinel)
+    assert not is_blank(FIELDS[THERMAL_VIOLATION], sentinel)
 
 
 def test_a_small_sentinel_is_blank_for_gauges_and_a_number_for_counters() -> None:
