@@ -293,4 +293,4 @@ class Judges:
     def bytes_per_gpu(self) -> int:
         """State per GPU, from what is declared."""
         tables = sum(table.bytes_per_gpu for table in (*self.tables, self.presence.table))
-        return tables + 16 * len(self.counters.fields) + 8 * len(self.signals) + self.board.bytes_per_gpu
+        return tables + self.counters.bytes_per_gpu + 8 * len(self.signals) + self.board.bytes_per_gpu
