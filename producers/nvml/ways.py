@@ -19,6 +19,8 @@ VOLATILE, AGGREGATE = 0, 1
 SINGLE_BIT, DOUBLE_BIT = 0, 1  # what pages were retired for
 POLICY_POWER, POLICY_THERMAL = 0, 1
 LINK_COUNT, LINK_STATE = 91, 165
+ALL_LINKS = 2**32 - 1  # instead of the number of a link, where NVLink 5 counts
+MEMORY_MAX = 2  # of the temperatures that something happens at
 FABRIC_COMPLETED, FABRIC_SUCCESS, FABRIC_FAILURE, FABRIC_UNRECOGNIZED = 3, 3, 4, 5
 
 
@@ -135,10 +137,31 @@ WAYS: dict[int, tuple[Way, ...]] = {
     **_links(fields.NVLINK_CRC_FLIT, 163, (*range(32, 38), *range(96, 102)), 2),
     **_links(fields.NVLINK_REPLAY, 161, (*range(46, 52), *range(108, 114)), 0),
     **_links(fields.NVLINK_RECOVERY, 162, (*range(53, 59), *range(114, 120)), 1),
+    fields.MEMORY_TEMP_MAX: (call("nvmlDeviceGetTemperatureThreshold", MEMORY_MAX),),
+    fields.PCIE_GENERATION_MAX: (call("nvmlDeviceGetMaxPcieLinkGeneration"),),
+    fields.PCIE_WIDTH_MAX: (call("nvmlDeviceGetMaxPcieLinkWidth"),),
+    fields.PCIE_GENERATION: (call("nvmlDeviceGetCurrPcieLinkGeneration"),),
+    fields.PCIE_WIDTH: (call("nvmlDeviceGetCurrPcieLinkWidth"),),
+    fields.NVLINK_RX_ERRORS: (Value(208, ALL_LINKS),),
+    fields.NVLINK_RECOVERED: (Value(213, ALL_LINKS),),
+    fields.NVLINK_NOT_RECOVERED: (Value(214, ALL_LINKS),),
+    fields.RECOVERY_ACTION: (Value(230),),
 }
 
 # Dear to read, about a millisecond each, and they change slowly or only grow.
-SLOW = frozenset({fields.MAX_SM_CLOCK, fields.GPU_TEMP_MARGIN, fields.POWER_VIOLATION, fields.THERMAL_VIOLATION})
+SLOW = frozenset(
+    {
+        fields.MAX_SM_CLOCK,
+        fields.GPU_TEMP_MARGIN,
+        fields.POWER_VIOLATION,
+        fields.THERMAL_VIOLATION,
+        fields.MEMORY_TEMP_MAX,
+        fields.PCIE_GENERATION_MAX,
+        fields.PCIE_WIDTH_MAX,
+        fields.PCIE_GENERATION,
+        fields.PCIE_WIDTH,
+    }
+)
 
 
 def link_state(link: int) -> tuple[Way, ...]:
