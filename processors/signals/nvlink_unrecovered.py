@@ -19,4 +19,4 @@ class NvlinkUnrecovered(LatestLevel):
         caps: Caps = Caps(warning=0.7, critical=0.4)
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
-        return f"{value:g} times an NVLink went down and could not be recovered: reset the GPU"
+        return f"{value:g} recoveries of an NVLink failed since the last reset: reset the GPU"

@@ -93,7 +93,7 @@ def test_a_link_that_did_not_recover_stays_told_until_a_reset() -> None:
     (why,) = seen("nvlink_unrecovered", log)
     assert (why.level, why.text) == (
         "critical",
-        "1 times an NVLink went down and could not be recovered: reset the GPU",
+        "1 recoveries of an NVLink failed since the last reset: reset the GPU",
     )
     assert seen("nvlink_unrecovered", log.frame("n1", 201.0, {NVLINK_NOT_RECOVERED: 0}).tick(210.0)) == []
 
