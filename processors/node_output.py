@@ -12,6 +12,7 @@ from schemas.dead_letters import letter
 from schemas.log import Output, Record
 from schemas.records import encode, gpu_key
 from schemas.states import Action, Level
+from schemas.sxid import SxidInfo
 from schemas.xid import XidInfo
 
 
@@ -75,7 +76,7 @@ class NodeOutput:
         fault: records.KernelFault,
         row: int | None,
         ts: int,
-        info: XidInfo,
+        info: XidInfo | SxidInfo,
         *,
         repeat: bool,
     ) -> None:
