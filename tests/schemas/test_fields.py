@@ -25,6 +25,12 @@ def test_old_and_new_names_are_the_same_field(name: str) -> None:
     assert BY_NAME[name].id == 390
 
 
+@pytest.mark.parametrize("name", ["GPU_TEMP_TLIMIT", "GPU_TEMP_LIMIT", "GPU_TEMP_MARGIN_CELSIUS"])
+def test_the_margin_has_one_more_name(name: str) -> None:
+    """Python's bindings and the headers of C did not agree on it."""
+    assert BY_NAME[f"DCGM_FI_DEV_{name}"].id == 153
+
+
 @pytest.mark.parametrize("links", [NVLINK_CRC_FLIT, NVLINK_REPLAY, NVLINK_RECOVERY])
 def test_every_link_has_a_counter_of_its_own(links: tuple[int, ...]) -> None:
     assert len(set(links)) == LINKS
