@@ -28,6 +28,7 @@ from schemas.fields import FIELDS, Kind
 
 Array = npt.NDArray[Any]
 
+_NEVER = np.empty(0, "i8")
 GRID_MS = 5_000  # timers fire on this grid of the stream clock, between records
 
 
@@ -111,7 +112,8 @@ class Judges:
         for table in (*self.tables, self.presence.table):
             table.reset(rows)
         self.predictions.forget(row)
-        self.rounds.sampled[:, rows] = 0
+        for sampled in self.rounds.sampled.values():
+            sampled[rows] = 0
         self.presence.table.columns["created"][rows] = credit_ms
         self.faults.forget(row)
 
@@ -287,7 +289,7 @@ class Judges:
             "presence": self.presence.table.save(count),
             "predictions": self.predictions.save(count),
             "signals": {
-                signal.name: [self.rounds.sampled[at, :count].tobytes(), self.tables[at].save(count)]
+                signal.name: [self.rounds.sampled.get(at, _NEVER)[:count].tobytes(), self.tables[at].save(count)]
                 for at, signal in enumerate(self.signals)
             },
         }
@@ -302,7 +304,8 @@ class Judges:
         for at, signal in enumerate(self.signals):
             if signal.name in saved["signals"]:
                 sampled, table = saved["signals"][signal.name]
-                self.rounds.sampled[at, :count] = np.frombuffer(sampled, "i8")
+                if at in self.rounds.sampled and sampled:
+                    self.rounds.sampled[at][:count] = np.frombuffer(sampled, "i8")
                 self.tables[at].load(count, table)
         self.apply(policies.from_state(msgspec.json.decode(saved["policy"], type=records.PolicyChange)))
         self.predictions.load(count, saved["predictions"])
@@ -311,4 +314,4 @@ class Judges:
     def bytes_per_gpu(self) -> int:
         """State per GPU, from what is declared."""
         tables = sum(table.bytes_per_gpu for table in (*self.tables, self.presence.table, self.predictions.table))
-        return tables + 16 * len(self.counters.fields) + 8 * len(self.signals) + self.board.bytes_per_gpu
+        return tables + self.counters.bytes_per_gpu + 8 * len(self.rounds.sampled) + self.board.bytes_per_gpu

@@ -370,7 +370,9 @@ class NodeTask:
         rows = np.array(self.roster.rows_of(node.name), "i8") if isinstance(observation, OF_NODE) else then.rows
         if rows.size:
             ts = min(observation.ts - then.shift_ms, record.ts + AHEAD_MS)
-            report = Report(ts, then.clock_ms, observation, np.isin(rows, then.rows))
+            listed = {row: at for at, row in enumerate(then.rows.tolist())}
+            entry = np.array([listed.get(row, -1) for row in rows.tolist()], "i8")
+            report = Report(ts, then.clock_ms, observation, entry >= 0, entry)
             self.judges.report(Cause(record.offset, record.ts), rows, report)
 
     def _placement(self, record: Record, node: NodeState, placement: records.Placement, then: _Then) -> None:

@@ -66,12 +66,17 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A record of one of the types in a signal's `reads`. named: [N] whether it names each of the GPUs at hand."""
+    """A record of one of the types in a signal's `reads`.
+
+    named: [N] whether it names each of the GPUs at hand. entry: [N] which of an inventory's `gpus` each of them is,
+    -1 = none; all 0 where the record is of one GPU.
+    """
 
     ts: int  # node time, ms
     clock_ms: int  # stream clock
     record: Observation
     named: Array
+    entry: Array
 
 
 class Fleet(Protocol):

@@ -58,8 +58,8 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
     return {
         "policy": saved["policy"],
         "counters": {
-            field: [_values(level, "f8", rows), _values(base, "f8", rows)]
-            for field, (level, base) in saved["counters"].items()
+            field: [_values(blank, "?", rows), _values(base, "f8", rows)]
+            for field, (blank, base) in saved["counters"].items()
         },
         "board": {
             "findings": {signal: _finding(own, rows) for signal, own in board["findings"].items()},
@@ -68,7 +68,7 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
         "presence": _table(saved["presence"], rows),
         "predictions": _predictions(saved["predictions"], rows),
         "signals": {
-            signal: [_values(sampled, "i8", rows), _table(table, rows)]
+            signal: [_values(sampled, "i8", rows) if sampled else b"", _table(table, rows)]
             for signal, (sampled, table) in saved["signals"].items()
         },
     }
