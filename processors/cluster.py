@@ -178,6 +178,8 @@ class ClusterTask:
 
     def _operator(self, word: Operator) -> None:
         member = self.fleet.find(word.node, word.uuid, word.bdf)
+        if word.action in ("maintenance", "end-maintenance"):
+            return  # the node stage judges by it
         if word.action != "restore":
             self.out.dead_letter(f"unknown operator action {word.action!r}")
         elif member is None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from processors.budget import Capacity
-from processors.case import Case
+from processors.case import PLANNED, Case
 from schemas.records import ConditionChange, Decision, gpu_key
 from schemas.states import Action, CaseState, Condition
 
@@ -53,7 +53,9 @@ class Member(msgspec.Struct, omit_defaults=True):
 
     @property
     def discretionary(self) -> bool:
-        return not (self.change.hard or self.change.corruption)
+        """No budget holds back what an operator has announced, either."""
+        planned = any(reason.signal == PLANNED for reason in self.change.reasons)
+        return not (self.change.hard or self.change.corruption or planned)
 
     @property
     def urgency(self) -> tuple[bool, float, str]:

@@ -102,10 +102,10 @@ class Judges:
         rows = np.array([row])
         self.counters.forget(rows)
         self.board.reset(rows)
-        for table in (*self.tables, self.presence.table):
+        for table in self.tables:
             table.reset(rows)
+        self.presence.reset(rows, credit_ms)
         self.rounds.sampled[:, rows] = 0
-        self.presence.table.columns["created"][rows] = credit_ms
         self.faults.forget(row)
 
     def _retire(self, row: int) -> None:
@@ -144,7 +144,7 @@ class Judges:
         count = len(self.roster)
         levels = Levels(self.board, slice(0, count))
         tick = Tick(self.board, np.arange(count), np.full(count, now_ms), levels)
-        fleet = self.presence.fleet(now_ms, credit_ms, count, new_policy=new_policy)
+        fleet = self.presence.fleet(now_ms, credit_ms, self.roster.node_of, new_policy=new_policy)
         for at in self._timed:
             if self.board.enabled[at]:
                 state = self.tables[at].view(slice(0, count))

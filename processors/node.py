@@ -50,11 +50,12 @@ COUNTED = ("duplicates", "late", "missing", "clock_corrections", "double_reports
 class _Then(NamedTuple):
     """How things stood when a record came, which gets its turn later.
 
-    clock_ms: the stream clock. shift_ms: what to subtract from the node's times. rows: of the GPUs it names.
-    seat: of the node's frames before it.
+    clock_ms, credit_ms: the stream clock, and the credited time. shift_ms: what to subtract from the node's times.
+    rows: of the GPUs it names. seat: of the node's frames before it.
     """
 
     clock_ms: int
+    credit_ms: int
     shift_ms: int
     rows: Array
     seat: Seat
@@ -297,7 +298,7 @@ class NodeTask:
         if gpus and observation.cluster != node.cluster:
             self._join(node, observation.cluster)
         rows = self._rows(node, gpus, record)
-        then = _Then(self.clock_ms, node.shift_ms, rows, node.seat)
+        then = _Then(self.clock_ms, self.credit_ms, node.shift_ms, rows, node.seat)
         handle: Callable[[Record, NodeState, Any, _Then], None]
         if isinstance(observation, records.KernelFault):
             handle = self._kernel_fault
@@ -357,7 +358,8 @@ class NodeTask:
             self.judges.counters.restart(then.rows)
             then.seat.told = None
         node.boot, node.driver_load = inventory.boot, inventory.driver_load
-        self.judges.presence.listed(then.rows)
+        known = np.array(self.roster.rows_of(node.name), "i8")
+        self.judges.presence.listed(then.rows, np.setdiff1d(known, then.rows), then.credit_ms)
         self.out.inventory(record, inventory)
         self._report(record, node, inventory, then)
 
@@ -366,6 +368,8 @@ class NodeTask:
         if isinstance(observation, FOR_CLUSTER):
             self.out.forward(record, observation)
         rows = np.array(self.roster.rows_of(node.name), "i8") if isinstance(observation, OF_NODE) else then.rows
+        if isinstance(observation, records.SourceStatus):
+            self.judges.presence.told(rows, observation, then.credit_ms)
         if rows.size:
             ts = min(observation.ts - then.shift_ms, record.ts + AHEAD_MS)
             report = Report(ts, then.clock_ms, observation, np.isin(rows, then.rows))
@@ -397,6 +401,16 @@ class NodeTask:
     def _operator(self, record: Record, node: NodeState, operator: records.Operator, then: _Then) -> None:
         self.out.forward(record, operator)
         row = self.roster.known(node.name, operator.uuid, operator.bdf)
+        if operator.action in ("maintenance", "end-maintenance"):
+            whole = not (operator.uuid or operator.bdf)
+            rows = np.array(self.roster.rows_of(node.name) if whole else [] if row is None else [row], "i8")
+            if operator.action == "end-maintenance":
+                self.judges.presence.end_plan(rows, then.credit_ms)
+            elif operator.until > then.clock_ms:
+                self.judges.presence.plan(rows, operator.until)
+            else:
+                why = f"maintenance until {operator.until}, which is past at {then.clock_ms}; give a later time, in ms"
+                self._dead_letter(record, why)
         if operator.action == "restore" and row is not None:
             self.judges.restore_gpu(Cause(record.offset, record.ts), row, then.clock_ms)
             self.faults.forget(row)

@@ -109,6 +109,46 @@ class Fleet(Protocol):
         """Credited seconds since a frame held any value of the GPU that was not blank; NaN if its frames never did."""
         ...
 
+    @property
+    def node_silent_s(self) -> Array:
+        """Credited seconds since any GPU of its node was in a frame; infinite if none ever was."""
+        ...
+
+    @property
+    def absent_s(self) -> Array:
+        """Credited seconds since the node lists the GPU no more, while others of the node go on; NaN if it does."""
+        ...
+
+    @property
+    def stopped_s(self) -> Array:
+        """Credited seconds since the node's agent said that it stops; NaN unless that was its last word."""
+        ...
+
+    @property
+    def source_fault(self) -> Array:
+        """What is wrong with the source that no value has come from since (`schemas.sources.named`); 0: nothing told."""
+        ...
+
+    @property
+    def source_fault_s(self) -> Array:
+        """Credited seconds since `source_fault` was first told; NaN where there is none."""
+        ...
+
+    @property
+    def source_word_s(self) -> Array:
+        """Credited seconds since `source_fault` was last told: for so long nobody has spoken; NaN where there is none."""
+        ...
+
+    @property
+    def planned_until(self) -> Array:
+        """Until when an operator has planned work on the GPU, ms of the stream clock, int64; 0: none."""
+        ...
+
+    @property
+    def overdue_s(self) -> Array:
+        """Credited seconds since the time for planned work is over, if the GPU has been silent since; else NaN."""
+        ...
+
 
 class Out(Protocol):
     """Where a signal says what it finds."""
