@@ -89,7 +89,7 @@ class FleetView:
     @property
     def stopped_s(self) -> Array:
         stopped = self._columns["stopped"]
-        return self._since(stopped, (stopped >= 0) & (self._node_seen <= stopped))
+        return self._since(stopped, (stopped >= 0) & (self._columns["seen"] <= stopped))
 
     @cached_property
     def source_fault(self) -> Array:
@@ -161,26 +161,23 @@ class Presence:
         columns = self.table.columns
         columns["listed"][rows] = 1
         columns["absent"][rows] = NEVER
-        columns["stopped"][rows] = columns["stopped"][others] = NEVER
         first = others[columns["absent"][others] < 0]
         columns["absent"][first] = credit_ms
 
     def told(self, rows: Array, status: records.SourceStatus, credit_ms: int) -> None:
         """Note how a source of the node with these rows fares."""
         columns = self.table.columns
-        if status.state == "ended":
-            if status.source == AGENT:
-                columns["stopped"][rows] = credit_ms
-            return
         number = number_of(status.source, status.cause)
-        if number or status.source == AGENT:
-            columns["stopped"][rows] = NEVER
-        if number and status.state == "failing":
-            told, seen = columns["fault_told"][rows], columns["seen"][rows]
-            other = (columns["fault"][rows] != number) | (seen > told)
+        told = columns["fault_told"][rows]
+        if status.source == AGENT and status.state == "ended":
+            columns["stopped"][rows] = credit_ms
+        elif number and status.state == "failing":
+            other = (columns["fault"][rows] != number) | (columns["seen"][rows] > told)
             columns["fault_since"][rows[other]] = credit_ms
             columns["fault"][rows] = number
             columns["fault_told"][rows] = credit_ms
+        elif number:  # it is well again, and has yet to say something of the GPUs
+            columns["fault_told"][rows[(columns["fault"][rows] > 0) & (columns["seen"][rows] <= told)]] = credit_ms
 
     def plan(self, rows: Array, until_ms: int) -> None:
         """Work is planned there until then, by the stream clock."""

@@ -121,7 +121,7 @@ class Fleet(Protocol):
 
     @property
     def stopped_s(self) -> Array:
-        """Credited seconds since the node's agent said that it stops; NaN unless that was its last word."""
+        """Credited seconds since the node's agent said that it stops, if the GPU has been silent since; else NaN."""
         ...
 
     @property
@@ -136,7 +136,7 @@ class Fleet(Protocol):
 
     @property
     def source_word_s(self) -> Array:
-        """Credited seconds since `source_fault` was last told: for so long nobody has spoken; NaN where there is none."""
+        """Credited seconds since the agent last spoke of that source; NaN where `source_fault` is 0."""
         ...
 
     @property

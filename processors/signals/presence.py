@@ -42,7 +42,8 @@ class Presence(Signal):
         out.judge(classes, hard=True, silent_s=silent)
 
     def _excused(self, fleet: Fleet, policy: Any) -> Array:
-        with_node = fleet.silent_s <= fleet.node_silent_s  # nobody of its node has spoken longer
+        # No GPU of its node has spoken for longer, but for the time that a driver takes to let go of one by one.
+        with_node = fleet.silent_s <= fleet.node_silent_s + policy.unknown_after_s
         source = (fleet.source_fault > 0) & (fleet.source_word_s < policy.source_word_s) & with_node
         restart = fleet.stopped_s < policy.restart_grace_s
         planned = (fleet.planned_until > 0) | (fleet.overdue_s < policy.failed_after_s)
