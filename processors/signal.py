@@ -126,7 +126,7 @@ class Fleet(Protocol):
 
     @property
     def source_fault(self) -> Array:
-        """What is wrong with the source that no value has come from since (`schemas.sources.named`); 0: nothing told."""
+        """What is wrong with a source (`schemas.sources.named`) while no value comes since; 0: nothing was told."""
         ...
 
     @property
