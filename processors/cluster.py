@@ -274,7 +274,7 @@ class ClusterTask:
             if key in members:
                 member = members[key]
                 member.weight = self._weight(member)
-                self.out.decision(member, member.weight, self.policy_id)
+                self.out.decision(member, member.weight, self.policy, self.policy_id)
 
     def _admit(self) -> None:
         """Those that waited before wait on, and cost nothing, until there is room."""

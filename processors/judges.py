@@ -13,6 +13,7 @@ from processors import policy as policies
 from processors.board import Board
 from processors.counters import Counters
 from processors.ingest import Frames, Roster, Shape
+from processors.instances import Instances
 from processors.judgement import Judgement, Levels, Tick
 from processors.kernel_faults import FaultLog
 from processors.node_output import Cause, NodeOutput
@@ -47,7 +48,8 @@ class Judges:
         self.presence = Presence(self.capacity)
         self.tables = [Table(signal.columns, self.capacity) for signal in signals]
         self.rounds = Rounds(signals, self.tables, self.board, self.counters)
-        self.out = NodeOutput(roster, self.board)
+        self.instances = Instances(signals)
+        self.out = NodeOutput(roster, self.board, self.instances)
         self._reading = {
             type_: [at for at, signal in enumerate(signals) if type_ in signal.reads]
             for type_ in {type_ for signal in signals for type_ in signal.reads}
@@ -62,6 +64,7 @@ class Judges:
         self.policy = policy
         self.board.apply(policy)
         self._own = [policy.of(signal) for signal in self.signals]
+        self.instances.apply(policy)
 
     # --- rows --------------------------------------------------------------------------------------------------
 
@@ -107,6 +110,7 @@ class Judges:
         self.presence.reset(rows, credit_ms)
         self.rounds.sampled[:, rows] = 0
         self.faults.forget(row)
+        self.instances.forget(row)
 
     def _retire(self, row: int) -> None:
         self.roster.retire(row)
@@ -120,6 +124,7 @@ class Judges:
             if by_events and self.board.level[at, former] > self.board.level[at, row]:
                 self.tables[at].copy(former, row)
                 self.board.copy(at, former, row)
+        self.instances.move(former, row)
         self._retire(former)
 
     # --- what signals are asked ----------------------------------------------------------------------------------
@@ -149,6 +154,7 @@ class Judges:
             if self.board.enabled[at]:
                 state = self.tables[at].view(slice(0, count))
                 self.signals[at].on_timer(fleet, state, self._own[at], Judgement(tick, at))
+        tick.visible.append(self.instances.timer(fleet))
         tick.due.append(self.board.improving(count))
         if new_policy:
             tick.visible.append(self.board.touched(count))
@@ -163,7 +169,11 @@ class Judges:
         )
 
     def event(self, cause: Cause, row: int, event: Event) -> None:
-        """A kernel fault of one GPU."""
+        """A kernel fault of one GPU, or of a MIG instance of it."""
+        news = self.instances.event(row, event)
+        if news is not None:
+            self._ask((), cause, np.array([row]), event.ts, event.clock_ms, lambda *_: None, always=news)
+            return
         self._ask(
             self._evented,
             cause,
@@ -174,7 +184,11 @@ class Judges:
         )
 
     def report(self, cause: Cause, rows: Array, report: Report) -> None:
-        """Another observation, of the GPUs at `rows`."""
+        """Another observation, of the GPUs at `rows`, or of a MIG instance of one."""
+        news = self.instances.report(int(rows[0]), report)
+        if news is not None:
+            self._ask((), cause, rows, report.ts, report.clock_ms, lambda *_: None, always=news)
+            return
         self._ask(
             self._reading.get(type(report.record), ()),
             cause,
@@ -184,8 +198,20 @@ class Judges:
             lambda signal, state, own, out: signal.on_report(report, state, own, out),
         )
 
+    def listed(
+        self, cause: Cause, rows: Array, infos: Sequence[records.GpuInfo], ts: int, clock_ms: int, *, restarted: bool
+    ) -> None:
+        """An inventory lists the GPUs at `rows`: MIG instances may be gone."""
+        fewer = [
+            self.instances.listed(row, info, restarted=restarted)
+            for row, info in zip(rows.tolist(), infos, strict=True)
+        ]
+        if any(fewer):
+            self._ask((), cause, rows[np.array(fewer)], ts, clock_ms, lambda *_: None, always=True)
+
     def restore_gpu(self, cause: Cause, row: int, clock_ms: int) -> None:
         """An operator vouches for the GPU: latches open, and the verdict improves without waiting."""
+        self.instances.forget(row)
         self.board.verdicts.columns["held"][row] = 1.0
         self._ask(
             range(len(self.signals)),
@@ -269,6 +295,7 @@ class Judges:
             "counters": self.counters.save(count),
             "board": self.board.save(count),
             "presence": self.presence.table.save(count),
+            "instances": self.instances.save(),
             "signals": {
                 signal.name: [self.rounds.sampled[at, :count].tobytes(), self.tables[at].save(count)]
                 for at, signal in enumerate(self.signals)
@@ -288,6 +315,7 @@ class Judges:
                 self.rounds.sampled[at, :count] = np.frombuffer(sampled, "i8")
                 self.tables[at].load(count, table)
         self.apply(policies.from_state(msgspec.json.decode(saved["policy"], type=records.PolicyChange)))
+        self.instances.load(saved.get("instances", []), self.policy)
 
     @property
     def bytes_per_gpu(self) -> int:

@@ -353,14 +353,17 @@ class NodeTask:
     # --- everything else -------------------------------------------------------------------------------------
 
     def _inventory(self, record: Record, node: NodeState, inventory: records.Inventory, then: _Then) -> None:
-        restarted = (inventory.boot, inventory.driver_load) != (node.boot, node.driver_load)
-        if restarted and (node.boot or node.driver_load):
+        before = node.boot, node.driver_load
+        restarted = any(before) and (inventory.boot, inventory.driver_load) != before
+        if restarted:
             self.judges.counters.restart(then.rows)
             then.seat.told = None
         node.boot, node.driver_load = inventory.boot, inventory.driver_load
         known = np.array(self.roster.rows_of(node.name), "i8")
         self.judges.presence.listed(then.rows, np.setdiff1d(known, then.rows), then.credit_ms)
         self.out.inventory(record, inventory)
+        cause, ts = Cause(record.offset, record.ts), min(inventory.ts - then.shift_ms, record.ts + AHEAD_MS)
+        self.judges.listed(cause, then.rows, inventory.gpus, ts, then.clock_ms, restarted=restarted)
         self._report(record, node, inventory, then)
 
     def _report(self, record: Record, node: NodeState, observation: records.Observation, then: _Then) -> None:

@@ -52,6 +52,12 @@ class FleetView:
         self._columns = {name: column[:count] for name, column in table.columns.items()}
         self._nodes = nodes
 
+    def of(self, row: int) -> FleetView:
+        """The same of one GPU."""
+        one = Table({})
+        one.columns = {name: column[row : row + 1] for name, column in self._columns.items()}
+        return FleetView(self.now_ms, self._credit_ms, one, 1, np.zeros(1, "i8"), new_policy=self.new_policy)
+
     @property
     def node_ts(self) -> Array:
         return np.asarray(self._columns["node_ts"])

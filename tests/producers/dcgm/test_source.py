@@ -375,6 +375,7 @@ def test_mig_instances_that_are_made_while_we_watch_are_watched(double: Any) -> 
             await log.rounds(2)
             engine.instances = [((4, 7), (1, 0), 5, 0xFFFFFFFF), ((5, 9), (4, 7), 5, 0)]
             await log.until(lambda: log.all("inventory")[-1].gpus[0].mig)
+            assert log.all("inventory")[-1].gpus[0].instances == [5]
             await log.rounds(2)
             engine.xid(9, 43, kind=5)
             await log.until(lambda: log.xids())
