@@ -11,10 +11,10 @@ from itertools import groupby
 import pytest
 
 from processors.node import NodeTask
+from processors.policy import from_document
 from processors.testing import START_MS, Observations, decide, gpu, judge, ms
 from schemas import records
 from schemas.fields import GPU_TEMP, MEM_CLOCK
-from schemas.policy import Caps
 from schemas.states import Action, Condition
 
 LAST = 20
@@ -258,8 +258,6 @@ def test_unknown_keeps_the_weight(story: Callable[[], Observations]) -> None:
 
 
 def test_a_source_that_is_down_can_be_a_failure_by_policy() -> None:
-    from processors.policy import from_document
-
     policy = from_document("strict", {"signals": {"telemetry_source": {"source_down_failed_after_s": 120.0}}})
     log = Observations().policy(0, policy)
     alive(log, 1, LAST)
@@ -356,6 +354,17 @@ def test_a_gpu_that_failed_before_is_not_given_back_with_the_work() -> None:
     word(log, LAST + 1, "maintenance", 100)
     alive(log, LAST + 2, 500)
     newest = {decision.uuid: decision for decision in decide(judge(log)).decisions}
+    assert newest[GPU0].weight == 0.0
+    assert newest[gpu("n1", 1).uuid].weight == 1.0
+
+
+def test_a_gpu_that_fails_during_the_work_waits_for_an_operator() -> None:
+    log = begin()
+    word(log, LAST, "maintenance", 100)
+    alive(log, LAST + 1, 60)
+    log.fault("n1", 61, 46)
+    alive(log, 62, 500)
+    newest = {decision.uuid: decision for decision in decide(judge(log.restore("n1", 501, 1))).decisions}
     assert newest[GPU0].weight == 0.0
     assert newest[gpu("n1", 1).uuid].weight == 1.0
 
@@ -483,7 +492,3 @@ def test_neither_batches_nor_checkpoints_matter(story: Callable[[], Observations
                 other.restore(saved)
         assert said == outputs
         assert other.checkpoint() == state
-
-
-def test_caps_of_lost_gpus_leave_nothing() -> None:
-    assert Caps().evict == 0.0
