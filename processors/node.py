@@ -405,18 +405,26 @@ class NodeTask:
         self.out.forward(record, operator)
         row = self.roster.known(node.name, operator.uuid, operator.bdf)
         if operator.action in ("maintenance", "end-maintenance"):
-            whole = not (operator.uuid or operator.bdf)
-            rows = np.array(self.roster.rows_of(node.name) if whole else [] if row is None else [row], "i8")
-            if operator.action == "end-maintenance":
-                self.judges.presence.end_plan(rows, then.credit_ms)
-            elif operator.until > then.clock_ms:
-                self.judges.presence.plan(rows, operator.until)
-            else:
-                why = f"maintenance until {operator.until}, which is past at {then.clock_ms}; give a later time, in ms"
-                self._dead_letter(record, why)
+            self._maintenance(record, node, operator, then)
         if operator.action == "restore" and row is not None:
             self.judges.restore_gpu(Cause(record.offset, record.ts), row, then.clock_ms)
             self.faults.forget(row)
+
+    def _maintenance(self, record: Record, node: NodeState, word: records.Operator, then: _Then) -> None:
+        row = self.roster.known(node.name, word.uuid, word.bdf)
+        whole = not (word.uuid or word.bdf)
+        rows = np.array(self.roster.rows_of(node.name) if whole else [] if row is None else [row], "i8")
+        if not rows.size:
+            self._dead_letter(
+                record, f"{word.action} of what is not known: {node.name} {word.uuid or word.bdf}".rstrip()
+            )
+        elif word.action == "end-maintenance":
+            self.judges.presence.end_plan(rows, then.credit_ms)
+        elif word.until > then.clock_ms:
+            self.judges.presence.plan(rows, word.until)
+        else:
+            why = f"maintenance until {word.until}, which is past at {then.clock_ms}; give a later time, in ms"
+            self._dead_letter(record, why)
 
     def _change_policy(self, record: Record, change: records.PolicyChange) -> None:
         try:

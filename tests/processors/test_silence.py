@@ -349,6 +349,13 @@ def test_a_time_that_is_past_is_refused() -> None:
     assert "is past" in letter.why
 
 
+@pytest.mark.parametrize("action", ["maintenance", "end-maintenance"])
+def test_a_word_on_a_gpu_that_nobody_knows_is_refused(action: str) -> None:
+    word(log := begin(), LAST, action, 500, "GPU-typo")
+    [letter] = judge(log.tick(LAST + 1)).dead_letters
+    assert letter.why == f"{action} of what is not known: n1 GPU-typo"
+
+
 def test_a_gpu_that_failed_before_is_not_given_back_with_the_work() -> None:
     log = begin().fault("n1", LAST, 48)
     word(log, LAST + 1, "maintenance", 100)

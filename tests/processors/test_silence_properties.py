@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.node import NodeTask
-from processors.testing import Observations, gpu, judge, ms
+from processors.testing import Observations, decide, gpu, judge, ms
 from schemas import records, topics
 from schemas.fields import GPU_TEMP, MEM_CLOCK
 from schemas.log import Record
@@ -91,6 +91,82 @@ def test_neither_batches_nor_checkpoints_matter(story: list[tuple[str, object, o
         task.restore(saved)
     assert said == outputs
     assert task.checkpoint() == state
+
+
+# --- habits of sound nodes, one after the other, for as long as they may take ---------------------------------
+
+# what, seconds: less than the graces of the default policy, by the timer's grid and what is said in between
+_habits = st.lists(
+    st.one_of(
+        st.tuples(st.just("agent is killed"), st.integers(1, 55)),
+        st.tuples(st.just("agent stops"), st.integers(1, 580)),
+        st.tuples(st.just("engine is down"), st.integers(1, 900)),
+        st.tuples(st.just("exporter is down"), st.integers(1, 900)),
+        st.tuples(st.just("driver is reloaded"), st.integers(1, 580)),
+        st.tuples(st.just("MIG is set up"), st.integers(1, 25)),
+        st.tuples(st.just("blanks"), st.integers(1, 200)),
+    ),
+    max_size=4,
+)
+_CAUSES = {
+    "engine is down": ("dcgm", "engine-down"),
+    "exporter is down": ("exporter:http://n1:9400", "exporter-down"),
+    "driver is reloaded": ("nvml", "driver"),
+}
+
+
+def lived(habits: list[tuple[str, int]], word_s: int) -> Observations:
+    """word_s: from one word of the agent on a source that fails to the next."""
+    log, now, epoch, load = Observations(), 0, 1, 1
+
+    def speak(seconds: int, gpus: list[int]) -> None:
+        nonlocal now
+        for _ in range(seconds):
+            now += 1
+            log.frame(NODE, now, {GPU_TEMP: 50, MEM_CLOCK: 1500}, gpus=[GPUS[at] for at in gpus], epoch=epoch)
+
+    def say(source: str, state: str, cause: str = "") -> None:
+        told = records.SourceStatus(ts=0, node=NODE, source=source, state=state, cause=cause)
+        log.report(now, told, epoch=epoch)
+
+    log.inventory(NODE, 0, 2, boot="b1", driver_load="1")
+    speak(20, [0, 1])
+    for what, seconds in habits:
+        if what == "MIG is set up":
+            log.inventory(NODE, now, [GPUS[1]], boot="b1", driver_load=str(load), epoch=epoch)
+            speak(seconds, [1])
+        elif what == "blanks":
+            for _ in range(seconds):
+                now += 1
+                log.frame(NODE, now, {GPU_TEMP: None, MEM_CLOCK: None}, gpus=GPUS, epoch=epoch)
+        elif what in _CAUSES:
+            if what == "driver is reloaded":
+                load += 1
+                speak(3, [1])
+            for second in range(seconds):
+                now += 1
+                log.tick(now)
+                if second % word_s == 0:
+                    say(_CAUSES[what][0], "failing", _CAUSES[what][1])
+            say(_CAUSES[what][0], "ok")
+        else:
+            if what == "agent stops":
+                say("agent", "ended")
+            log.ticks(now + 1, now + seconds)
+            now, epoch = now + seconds, epoch + 1
+        log.inventory(NODE, now, 2, boot="b1", driver_load=str(load), epoch=epoch)
+        speak(20, [0, 1])
+    return log.tick(now + 5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_habits, st.integers(1, 45))
+def test_habits_of_sound_nodes_evict_nobody_however_they_follow(habits: list[tuple[str, int]], word_s: int) -> None:
+    said = judge(lived(habits, word_s))
+    assert not decide(said).evictions
+    for each in GPUS:
+        assert said.latest[each.uuid].condition is Condition.HEALTHY
+        assert said.latest[each.uuid].reasons == []
 
 
 def _scores(outputs: list[object]) -> list[object]:
