@@ -42,6 +42,7 @@ STAGES = (
             topics.INVENTORY,
             topics.RATES,
             topics.SCORES,
+            topics.PREDICTIONS,
             topics.FLEET_EVENTS,
             topics.DEAD_LETTER,
         ),
@@ -50,7 +51,7 @@ STAGES = (
     Stage(
         name="cluster",
         input=topics.FLEET_EVENTS,
-        outputs=(topics.DECISIONS, topics.EVICTIONS, topics.DEAD_LETTER),
+        outputs=(topics.DECISIONS, topics.EVICTIONS, topics.GROUPS, topics.DEAD_LETTER),
         make=ClusterTask,
     ),
 )

@@ -364,6 +364,8 @@ class NodeTask:
         self.out.inventory(record, inventory)
         cause, ts = Cause(record.offset, record.ts), min(inventory.ts - then.shift_ms, record.ts + AHEAD_MS)
         self.judges.listed(cause, then.rows, inventory.gpus, ts, then.clock_ms, restarted=restarted)
+        if any(gpu.model or gpu.peers for gpu in inventory.gpus):  # else it tells groups nothing
+            self.out.forward(record, inventory)
         self._report(record, node, inventory, then)
 
     def _report(self, record: Record, node: NodeState, observation: records.Observation, then: _Then) -> None:

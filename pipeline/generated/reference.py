@@ -39,9 +39,11 @@ ON_TOPIC: dict[str, tuple[type[msgspec.Struct], ...]] = {
     topics.INVENTORY: (records.Inventory,),
     topics.RATES: (records.Rate,),
     topics.SCORES: (records.Score,),
+    topics.PREDICTIONS: (records.Prediction,),
     topics.FLEET_EVENTS: get_args(records.FleetEvent),
     topics.DECISIONS: (records.Decision,),
     topics.EVICTIONS: (records.Eviction,),
+    topics.GROUPS: (records.GroupVerdict,),
     topics.COMMANDS: (records.Command,),
     topics.DEAD_LETTER: (records.DeadLetter,),
 }
