@@ -13,6 +13,7 @@ from processors import policy as policies
 from processors.board import Board
 from processors.counters import Counters
 from processors.ingest import Frames, Roster, Shape
+from processors.instances import Instances
 from processors.judgement import Judgement, Levels, Tick
 from processors.kernel_faults import FaultLog
 from processors.node_output import Cause, NodeOutput
@@ -50,7 +51,8 @@ class Judges:
         self.predictions = Predictions(self.capacity)
         self.tables = [Table(signal.columns, self.capacity) for signal in signals]
         self.rounds = Rounds(signals, self.tables, self.board, self.counters)
-        self.out = NodeOutput(roster, self.board)
+        self.instances = Instances(signals)
+        self.out = NodeOutput(roster, self.board, self.instances)
         self._reading = {
             type_: [at for at, signal in enumerate(signals) if type_ in signal.reads]
             for type_ in {type_ for signal in signals for type_ in signal.reads}
@@ -66,6 +68,7 @@ class Judges:
         self.board.apply(policy)
         self.predictions.apply(policy.values.prediction)
         self._own = [policy.of(signal) for signal in self.signals]
+        self.instances.apply(policy)
 
     # --- rows --------------------------------------------------------------------------------------------------
 
@@ -109,13 +112,14 @@ class Judges:
         rows = np.array([row])
         self.counters.forget(rows)
         self.board.reset(rows)
-        for table in (*self.tables, self.presence.table):
+        for table in self.tables:
             table.reset(rows)
+        self.presence.reset(rows, credit_ms)
         self.predictions.forget(row)
         for sampled in self.rounds.sampled.values():
             sampled[rows] = 0
-        self.presence.table.columns["created"][rows] = credit_ms
         self.faults.forget(row)
+        self.instances.forget(row)
 
     def _retire(self, row: int) -> None:
         self.roster.retire(row)
@@ -134,6 +138,7 @@ class Judges:
             if by_events and self.board.level[at, former] > self.board.level[at, row]:
                 self.tables[at].copy(former, row)
                 self.board.copy(at, former, row)
+        self.instances.move(former, row)
         self.predictions.copy(former, row)
         self._retire(former)
 
@@ -160,11 +165,12 @@ class Judges:
         count = len(self.roster)
         levels = Levels(self.board, slice(0, count))
         tick = Tick(self.board, np.arange(count), np.full(count, now_ms), levels)
-        fleet = self.presence.fleet(now_ms, credit_ms, count, new_policy=new_policy)
+        fleet = self.presence.fleet(now_ms, credit_ms, self.roster.node_of, new_policy=new_policy)
         for at in self._timed:
             if self.board.enabled[at]:
                 state = self.tables[at].view(slice(0, count))
                 self.signals[at].on_timer(fleet, state, self._own[at], Judgement(tick, at))
+        tick.visible.append(self.instances.timer(fleet))
         tick.due.append(self.board.improving(count))
         if new_policy:
             tick.visible.append(self.board.touched(count))
@@ -181,7 +187,11 @@ class Judges:
         )
 
     def event(self, cause: Cause, row: int, event: Event) -> None:
-        """A kernel fault of one GPU."""
+        """A kernel fault of one GPU, or of a MIG instance of it."""
+        news = self.instances.event(row, event)
+        if news is not None:
+            self._ask((), cause, np.array([row]), event.ts, event.clock_ms, lambda *_: None, always=news)
+            return
         self._ask(
             self._evented,
             cause,
@@ -192,7 +202,11 @@ class Judges:
         )
 
     def report(self, cause: Cause, rows: Array, report: Report) -> None:
-        """Another observation, of the GPUs at `rows`."""
+        """Another observation, of the GPUs at `rows`, or of a MIG instance of one."""
+        news = self.instances.report(int(rows[0]), report)
+        if news is not None:
+            self._ask((), cause, rows, report.ts, report.clock_ms, lambda *_: None, always=news)
+            return
         self._ask(
             self._reading.get(type(report.record), ()),
             cause,
@@ -202,8 +216,20 @@ class Judges:
             lambda signal, state, own, out: signal.on_report(report, state, own, out),
         )
 
+    def listed(
+        self, cause: Cause, rows: Array, infos: Sequence[records.GpuInfo], ts: int, clock_ms: int, *, restarted: bool
+    ) -> None:
+        """An inventory lists the GPUs at `rows`: MIG instances may be gone."""
+        fewer = [
+            self.instances.listed(row, info, restarted=restarted)
+            for row, info in zip(rows.tolist(), infos, strict=True)
+        ]
+        if any(fewer):
+            self._ask((), cause, rows[np.array(fewer)], ts, clock_ms, lambda *_: None, always=True)
+
     def restore_gpu(self, cause: Cause, row: int, clock_ms: int) -> None:
         """An operator vouches for the GPU: latches open, and the verdict improves without waiting."""
+        self.instances.forget(row)
         self.board.verdicts.columns["held"][row] = 1.0
         self._ask(
             range(len(self.signals)),
@@ -287,6 +313,7 @@ class Judges:
             "counters": self.counters.save(count),
             "board": self.board.save(count),
             "presence": self.presence.table.save(count),
+            "instances": self.instances.save(),
             "predictions": self.predictions.save(count),
             "signals": {
                 signal.name: [self.rounds.sampled.get(at, _NEVER)[:count].tobytes(), self.tables[at].save(count)]
@@ -308,6 +335,7 @@ class Judges:
                     self.rounds.sampled[at][:count] = np.frombuffer(sampled, "i8")
                 self.tables[at].load(count, table)
         self.apply(policies.from_state(msgspec.json.decode(saved["policy"], type=records.PolicyChange)))
+        self.instances.load(saved.get("instances", []), self.policy)
         self.predictions.load(count, saved["predictions"])
 
     @property

@@ -31,7 +31,7 @@ class PcieReplay(CounterRate):
     name = "pcie_replay"
     fields = (PCIE_REPLAY_COUNTER, PCIE_GENERATION_MAX, PCIE_WIDTH_MAX)
     counters = (PCIE_REPLAY_COUNTER,)
-    window = RateWindow("replays", slots=12, slot_s=5)
+    window = RateWindow("replays", slots=12, slot_s=5, dtype="u2")
     columns: ClassVar = {"tolerated": Column("f4", fill=_GEN5_X16)}  # replays per minute
     quantity = "replays_per_minute"
 
