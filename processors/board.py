@@ -216,6 +216,19 @@ class Board:
             corruption = corruption or (out and bool(bits & CORRUPTION))
         return action, hard, corruption
 
+    def corrupting(self, row: int) -> list[int]:
+        """Numbers of the signals by whose findings this GPU's outputs may be wrong."""
+        level = self.level[:, row]
+        out = (level > Level.FINE) & (self.caps[np.arange(len(self.signals)), level + 1] <= 0.3)
+        numbers: list[int] = np.flatnonzero(out & (self.findings["fault"][:, row] & CORRUPTION > 0)).tolist()
+        return numbers
+
+    def evidence(self, row: int, signals: list[int]) -> list[Reason]:
+        """The findings of `signals` about it, worst first."""
+        level = self.level[:, row]
+        found = [self._reason(at, self.signals[at], row, Level(int(level[at]))) for at in signals]
+        return sorted(found, key=lambda reason: reason.cap)
+
     def save(self, count: int) -> dict[str, Any]:
         findings = {
             signal.name: {name: array[at, :count].tobytes() for name, array in self.findings.items()}

@@ -15,15 +15,17 @@ from processors.counters import Counters
 from processors.ingest import Frames, Roster, Shape
 from processors.judgement import Judgement, Levels, Tick
 from processors.kernel_faults import FaultLog
-from processors.node_output import Cause, NodeOutput
+from processors.node_output import WHOLE, Cause, Instance, NodeOutput
 from processors.policy import Policy
 from processors.presence import Presence
+from processors.revalidation import Revalidations
 from processors.rounds import Rounds
 from processors.signal import Event, Report, Signal
 from processors.state import Table, View
 from processors.waves import Round
 from schemas import records
 from schemas.fields import FIELDS, Kind
+from schemas.states import Action, Condition
 
 Array = npt.NDArray[Any]
 
@@ -45,6 +47,7 @@ class Judges:
         self.counters = Counters(changing, self.capacity)
         self.board = Board(signals, self.capacity)
         self.presence = Presence(self.capacity)
+        self.revalidations = Revalidations(self.capacity)
         self.tables = [Table(signal.columns, self.capacity) for signal in signals]
         self.rounds = Rounds(signals, self.tables, self.board, self.counters)
         self.out = NodeOutput(roster, self.board)
@@ -61,6 +64,7 @@ class Judges:
         """Judge by `policy` from now on."""
         self.policy = policy
         self.board.apply(policy)
+        self.revalidations.apply(policy.values.node)
         self._own = [policy.of(signal) for signal in self.signals]
 
     # --- rows --------------------------------------------------------------------------------------------------
@@ -94,7 +98,7 @@ class Judges:
             self.counters.grow(self.capacity)
             self.board.grow(self.capacity)
             self.rounds.grow(self.capacity)
-            for table in (*self.tables, self.presence.table):
+            for table in (*self.tables, self.presence.table, self.revalidations.table):
                 table.grow(self.capacity)
 
     def _reset(self, row: int, credit_ms: int) -> None:
@@ -102,7 +106,7 @@ class Judges:
         rows = np.array([row])
         self.counters.forget(rows)
         self.board.reset(rows)
-        for table in (*self.tables, self.presence.table):
+        for table in (*self.tables, self.presence.table, self.revalidations.table):
             table.reset(rows)
         self.rounds.sampled[:, rows] = 0
         self.presence.table.columns["created"][rows] = credit_ms
@@ -120,6 +124,8 @@ class Judges:
             if by_events and self.board.level[at, former] > self.board.level[at, row]:
                 self.tables[at].copy(former, row)
                 self.board.copy(at, former, row)
+        if self.revalidations.table.columns["detected"][former]:
+            self.revalidations.table.copy(former, row)
         self._retire(former)
 
     # --- what signals are asked ----------------------------------------------------------------------------------
@@ -160,6 +166,7 @@ class Judges:
             lambda position: cause._replace(gpu=position),
             lambda positions: np.full(len(positions), now_ms),
             late=True,
+            new_policy=new_policy,
         )
 
     def event(self, cause: Cause, row: int, event: Event) -> None:
@@ -171,6 +178,7 @@ class Judges:
             event.ts,
             event.clock_ms,
             lambda signal, state, own, out: signal.on_event(event, state, own, out),
+            instance=(event.fault.gi, event.fault.ci),
         )
 
     def report(self, cause: Cause, rows: Array, report: Report) -> None:
@@ -183,12 +191,23 @@ class Judges:
             report.clock_ms,
             lambda signal, state, own, out: signal.on_report(report, state, own, out),
         )
+        if isinstance(report.record, records.Diagnostic):
+            for row in rows.tolist():
+                if self.revalidations.passed(row, report.record):
+                    note = "a diagnostic passed, and the policy says node.release_by_diagnostic"
+                    self.out.restored(cause, row, report.clock_ms, "the policy", note)
+                    self.faults.forget(row)
+                    self.restore_gpu(cause, row, report.clock_ms, self.board.corrupting(row))
 
-    def restore_gpu(self, cause: Cause, row: int, clock_ms: int) -> None:
-        """An operator vouches for the GPU: latches open, and the verdict improves without waiting."""
+    def restore_gpu(self, cause: Cause, row: int, clock_ms: int, signals: Sequence[int] | None = None) -> None:
+        """Somebody vouches for the GPU: latches open, and the verdict improves without waiting.
+
+        signals: whose latches, by number; None: all.
+        """
         self.board.verdicts.columns["held"][row] = 1.0
+        self.revalidations.restored(row, clock_ms)
         self._ask(
-            range(len(self.signals)),
+            range(len(self.signals)) if signals is None else signals,
             cause,
             np.array([row]),
             clock_ms,
@@ -207,6 +226,7 @@ class Judges:
         ask: Callable[[Signal, View, Any, Judgement], None],
         *,
         always: bool = False,
+        instance: Instance = WHOLE,
     ) -> None:
         """Ask `signals`, by number, about the GPUs at `rows`. always: say their verdicts even where nothing is new."""
         tick = Tick(self.board, rows, np.full(len(rows), ts), Levels(self.board, rows))
@@ -219,6 +239,7 @@ class Judges:
             tick,
             lambda position: cause._replace(gpu=position),
             lambda positions: np.full(len(positions), clock_ms),
+            instance=instance,
         )
 
     # --- what follows from their findings --------------------------------------------------------------------------
@@ -230,6 +251,8 @@ class Judges:
         clock: Callable[[Array], Array],
         *,
         late: bool = False,
+        new_policy: bool = False,
+        instance: Instance = WHOLE,
     ) -> None:
         retired = self.presence.table.columns["retired"]
         for at, positions, quantity, values in tick.rates:
@@ -247,7 +270,15 @@ class Judges:
             visible[touched] = True
         changed, assessed = self.board.assess(tick.rows[positions], clock(positions), late=late)
         for position in positions[changed | (visible[positions] & assessed)].tolist():
-            self.out.verdict(cause(position), int(tick.rows[position]), int(tick.ts[position]))
+            row, ts = int(tick.rows[position]), int(tick.ts[position])
+            evidence = self.board.evidence(row, self.board.corrupting(row))
+            unknown = self.board.condition(row) is Condition.UNKNOWN
+            news = self.revalidations.heed(row, ts, evidence, unknown=unknown, new_policy=new_policy)
+            if news:
+                self.out.revalidation(cause(position), row, ts, instance, news)
+            repeats = evidence and self.revalidations.repeats(row)
+            at_least = Action.EVICT_PERMANENTLY if repeats else Action.NONE
+            self.out.verdict(cause(position), row, ts, at_least=at_least)
 
     def _heartbeat(self, cause: Cause, now_ms: int, count: int) -> None:
         """Rates that are not zero, now and then, whether or not a class changed."""
@@ -269,6 +300,7 @@ class Judges:
             "counters": self.counters.save(count),
             "board": self.board.save(count),
             "presence": self.presence.table.save(count),
+            "revalidations": self.revalidations.table.save(count),
             "signals": {
                 signal.name: [self.rounds.sampled[at, :count].tobytes(), self.tables[at].save(count)]
                 for at, signal in enumerate(self.signals)
@@ -282,6 +314,7 @@ class Judges:
         self.counters.load(count, saved["counters"])
         self.board.load(count, saved["board"])
         self.presence.table.load(count, saved["presence"])
+        self.revalidations.table.load(count, saved.get("revalidations", {}))
         for at, signal in enumerate(self.signals):
             if signal.name in saved["signals"]:
                 sampled, table = saved["signals"][signal.name]
@@ -292,5 +325,5 @@ class Judges:
     @property
     def bytes_per_gpu(self) -> int:
         """State per GPU, from what is declared."""
-        tables = sum(table.bytes_per_gpu for table in (*self.tables, self.presence.table))
+        tables = sum(table.bytes_per_gpu for table in (*self.tables, self.presence.table, self.revalidations.table))
         return tables + 16 * len(self.counters.fields) + 8 * len(self.signals) + self.board.bytes_per_gpu

@@ -66,6 +66,7 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
             "verdicts": _table(board["verdicts"], rows),
         },
         "presence": _table(saved["presence"], rows),
+        "revalidations": _table(saved.get("revalidations", {}), rows),
         "signals": {
             signal: [_values(sampled, "i8", rows), _table(table, rows)]
             for signal, (sampled, table) in saved["signals"].items()

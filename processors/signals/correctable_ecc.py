@@ -11,7 +11,8 @@ from schemas.policy import Thresholds
 class CorrectableEcc(CounterRate):
     """Correctable memory errors per hour: single ones are normal, a high rate precedes uncorrectable ones.
 
-    Limits: product specification, section 3.
+    Limits: product specification, section 3. The aggregate counter (312) tells the same errors without their time:
+    what it grew by while nobody looked is no rate.
     """
 
     name = "correctable_ecc"

@@ -8,7 +8,12 @@ from schemas.policy import Thresholds
 
 
 class RemappedRows(LatestLevel):
-    """Memory rows remapped for uncorrectable errors, over the GPU's life: DCGM warns at 512. Ampere and later."""
+    """Memory rows remapped for uncorrectable errors, over the GPU's life: DCGM warns at 512. Ampere and later.
+
+    512 is also where the hardware gives up and sets the failure flag, which `row_remap` judges; how many spare rows
+    each bank has left (`remap_banks`) tells more, and earlier. Rows that were remapped for correctable errors (394)
+    are no damage: an uncorrectable error may take their place.
+    """
 
     name = "remapped_rows"
     fields = (REMAPPED_UNCORRECTABLE,)

@@ -20,7 +20,10 @@ PENDING, FAILED = 1.0, 2.0
 class RowRemap(LatestLevel):
     """Row remapping that failed (the GPU must be replaced), or waits for a reset. Ampere and later.
 
-    The failure flag never clears; an operator's word accepts it as it stands.
+    A reset carries a pending remap out and clears that flag; what else runs on the GPU is not affected until then.
+    The failure flag (no spare row was left, or the row had been remapped before, or 512 are) never clears: with the
+    field diagnostic's word NVIDIA takes the GPU back (NVIDIA GPU Memory Error Management, RMA policy). An operator's
+    word accepts it as it stands.
     """
 
     name = "row_remap"

@@ -69,6 +69,21 @@ def fabric_status(nvml: Any, handle: Any) -> float | None:
     return None
 
 
+def sram_threshold(nvml: Any, handle: Any) -> float | None:
+    """Whether SRAM has had more uncorrectable errors than the field diagnostic accepts."""
+    if not hasattr(nvml, "c_nvmlEccSramErrorStatus_v1_t"):
+        return None
+    status = nvml.c_nvmlEccSramErrorStatus_v1_t()
+    status.version = nvml.nvmlEccSramErrorStatus_v1
+    if ask(nvml, "nvmlDeviceGetSramEccErrorStatus", handle, ctypes.byref(status)) is None:
+        return None
+    return float(status.bThresholdExceeded != 0)
+
+
+def _banks(availability: str) -> tuple[Way, ...]:
+    return (call("nvmlDeviceGetRowRemapperHistogram", take=lambda told: getattr(told, availability)),)
+
+
 def _violation(policy: int, id: int) -> tuple[Way, ...]:
     return Value(id), call("nvmlDeviceGetViolationStatus", policy, none=NONE_64, take=lambda told: told.violationTime)
 
@@ -129,6 +144,10 @@ WAYS: dict[int, tuple[Way, ...]] = {
     fields.REMAPPED_UNCORRECTABLE: _rows(143, 1),
     fields.ROW_REMAP_PENDING: _rows(144, 2),
     fields.ROW_REMAP_FAILURE: _rows(145, 3),
+    fields.BANKS_LOW: _banks("low"),
+    fields.BANKS_NONE: _banks("none"),
+    fields.SRAM_THRESHOLD: (sram_threshold,),
+    fields.MEMORY_UNREPAIRABLE: (call("nvmlDeviceGetUnrepairableMemoryFlag_v1"),),
     fields.NVLINK_CRC_FLIT_TOTAL: (Value(38),),
     fields.NVLINK_REPLAY_TOTAL: (Value(52),),
     fields.NVLINK_RECOVERY_TOTAL: (Value(59),),
@@ -138,7 +157,18 @@ WAYS: dict[int, tuple[Way, ...]] = {
 }
 
 # Dear to read, about a millisecond each, and they change slowly or only grow.
-SLOW = frozenset({fields.MAX_SM_CLOCK, fields.GPU_TEMP_MARGIN, fields.POWER_VIOLATION, fields.THERMAL_VIOLATION})
+SLOW = frozenset(
+    {
+        fields.MAX_SM_CLOCK,
+        fields.GPU_TEMP_MARGIN,
+        fields.POWER_VIOLATION,
+        fields.THERMAL_VIOLATION,
+        fields.BANKS_LOW,
+        fields.BANKS_NONE,
+        fields.SRAM_THRESHOLD,
+        fields.MEMORY_UNREPAIRABLE,
+    }
+)
 
 
 def link_state(link: int) -> tuple[Way, ...]:
