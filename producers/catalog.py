@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import tzinfo
 
+from producers.diagnostic import DiagnosticFile
 from producers.exporter import Exporter
 from producers.fleet import START_MS
 from producers.journal import Journal
@@ -21,6 +22,7 @@ FORMS = {  # how a source is written: what it reads
     "dcgm": "DCGM's host engine on this machine; dcgm://HOST:PORT or dcgm:///SOCKET name another one",
     "nvml": "the driver's own library, for machines without DCGM",
     "exporter:URL|FILE": "a dcgm-exporter, or a page of one in a file",
+    "diagnostic:FILE": "what `dcgmi diag -j` printed; 2@FILE where level 2 was asked for",
     "simulator:N": "a simulated fleet of N GPUs",
     "recording:FILE": "a recording, .jsonl or .zst",
 }
@@ -76,6 +78,8 @@ def open_source(
             return KernelLog(what, node=node, cluster=cluster, timezone=timezone, follow=follow, own_clock=own_clock)
         case "exporter":
             return Exporter(what, node=node, cluster=cluster, interval_s=interval_s, own_clock=own_clock)
+        case "diagnostic":
+            return DiagnosticFile(what, node=node, cluster=cluster, own_clock=own_clock)
         case "recording":
             return RecordingSource(what)
     if not re.fullmatch("[1-9][0-9]{0,5}", what):

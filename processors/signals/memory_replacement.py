@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from processors.counting import LatestLevel
-from processors.signal import Out, Wave
+from processors.signal import Out
+from processors.standing import Standing
 from processors.state import Column, View
 from schemas.fields import MEMORY_UNREPAIRABLE, SRAM_THRESHOLD
 from schemas.states import Action
@@ -21,7 +21,7 @@ WORDS = {
 }
 
 
-class MemoryReplacement(LatestLevel):
+class MemoryReplacement(Standing):
     """The GPU's own word that its memory is to be replaced: fields 346 (DCGM 4.2) and 1507 (DCGM 4.5.3).
 
     346 is set by more than 4 unique uncorrectable errors in one address bank of parity-protected SRAM, or more
@@ -31,27 +31,26 @@ class MemoryReplacement(LatestLevel):
     """
 
     name = "memory_replacement"
-    fields = (SRAM_THRESHOLD, MEMORY_UNREPAIRABLE)
+    kept = {"sram": SRAM_THRESHOLD, "unrepairable": MEMORY_UNREPAIRABLE}
     quantity = "memory_state"
-    columns = {"value": Column("f8"), "accepted": Column("i1")}  # accepted: the gravest state that an operator took
+    columns = {"accepted": Column("i1")}  # accepted: the gravest state that an operator took
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         pass
 
-    def measure(self, wave: Wave, state: View, policy: Any) -> Array:
-        sram, unrepairable = wave[SRAM_THRESHOLD], wave[MEMORY_UNREPAIRABLE]
-        known = ~(np.isnan(sram) & np.isnan(unrepairable))
-        flags = np.where(unrepairable > 0, UNREPAIRABLE, np.where(sram > 0, SRAM, 0.0))
-        return np.where(known, np.where(flags > state.accepted, flags, 0.0), np.nan)
-
-    def judge(self, values: Array, policy: Any, out: Out) -> None:
-        classes = np.where(np.isnan(values), -1, np.where(values > 0, 3, 0))
+    def judge(self, state: View, policy: Any, out: Out) -> None:
+        flags = self._flags(state)
+        known = ~(np.isnan(state.sram) & np.isnan(state.unrepairable))
+        values = np.where(known, np.where(flags > state.accepted, flags, 0.0), np.nan)
+        classes = np.where(known, np.where(values > 0, 3, 0), -1)
         out.judge(classes, action=Action.EVICT_PERMANENTLY, memory_state=values)
 
     def on_restore(self, state: View, policy: Any, out: Out) -> None:
-        state.accepted = np.maximum(state.accepted, np.nan_to_num(state.value))
-        state.value = np.where(np.isnan(state.value), np.nan, 0.0)
-        self.judge(state.value, policy, out)
+        state.accepted = np.maximum(state.accepted, self._flags(state))
+        self.judge(state, policy, out)
+
+    def _flags(self, state: View) -> Array:
+        return np.where(state.unrepairable > 0, UNREPAIRABLE, np.where(state.sram > 0, SRAM, 0.0))
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
         return WORDS.get(value, "memory is sound")

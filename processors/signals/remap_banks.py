@@ -4,21 +4,17 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from processors.counting import LatestLevel
-from processors.signal import Out, Wave
+from processors.signal import Out
+from processors.standing import Standing
 from processors.state import View
 from schemas.fields import BANKS_LOW, BANKS_NONE
 from schemas.policy import Caps
 
-Array = npt.NDArray[Any]
 Banks = Annotated[int, msgspec.Meta(ge=1)]
 
-BOTH = 65_536.0  # both counts are kept as one number: banks without spare rows x BOTH + banks with few
 
-
-class RemapBanks(LatestLevel):
+class RemapBanks(Standing):
     """Memory banks whose spare rows run out (field 388), or have run out (389). Ampere and later.
 
     A bank remaps at most eight rows for uncorrectable errors; the next one in a bank without spare rows sets the
@@ -28,7 +24,7 @@ class RemapBanks(LatestLevel):
     """
 
     name = "remap_banks"
-    fields = (BANKS_LOW, BANKS_NONE)
+    kept = {"low": BANKS_LOW, "none": BANKS_NONE}
     quantity = "banks_count"
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,18 +32,12 @@ class RemapBanks(LatestLevel):
         exhausted_banks: Banks = 1  # that many banks without any: critical
         caps: Caps = Caps(warning=0.9, critical=0.5, evict=0.0)
 
-    def measure(self, wave: Wave, state: View, policy: Any) -> Array:
-        low, none = wave[BANKS_LOW], wave[BANKS_NONE]
-        known = ~(np.isnan(low) & np.isnan(none))
-        return np.where(known, np.nan_to_num(none) * BOTH + np.nan_to_num(low), np.nan)
-
-    def judge(self, values: Array, policy: Any, out: Out) -> None:
-        none = np.floor(values / BOTH)
-        low = values - none * BOTH
+    def judge(self, state: View, policy: Any, out: Out) -> None:
+        low, none = state.low, state.none
         exhausted = none >= policy.exhausted_banks
         classes = np.where(exhausted, 2, np.where(low >= policy.low_banks, 1, 0))
-        classes[np.isnan(values)] = -1
-        out.judge(classes, banks_count=np.where(exhausted, none, low))
+        classes[np.isnan(low) & np.isnan(none)] = -1
+        out.judge(classes, banks_count=np.where(exhausted, none, low).astype("f8"))
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
         rows = "no spare rows" if level == "critical" else "few spare rows"
