@@ -272,8 +272,8 @@ class Judges:
         for position in positions[changed | (visible[positions] & assessed)].tolist():
             row, ts = int(tick.rows[position]), int(tick.ts[position])
             evidence = self.board.evidence(row, self.board.corrupting(row))
-            unknown = self.board.condition(row) is Condition.UNKNOWN
-            news = self.revalidations.heed(row, ts, evidence, unknown=unknown, new_policy=new_policy)
+            fit = self.board.condition(row) not in (Condition.UNKNOWN, Condition.FAILED)
+            news = self.revalidations.heed(row, ts, evidence, fit=fit, new_policy=new_policy)
             if news:
                 self.out.revalidation(cause(position), row, ts, instance, news)
             repeats = evidence and self.revalidations.repeats(row)

@@ -126,8 +126,11 @@ class NodeOutput:
 
     def restored(self, cause: Cause, row: int, ts: int, author: str, note: str) -> None:
         """To the cluster stage: the GPU's case is over, though no operator has said so."""
-        word = records.Operator(ts=ts, **self._identity(row), action="restore", author=author, note=note)
-        node = self.roster.node_of[row]
+        of = self._identity(row)
+        node, cluster = of["node"], of.pop("cluster")
+        word = records.Operator(ts=ts, **of, action="restore", author=author, note=note)
+        if cluster != word.cluster:  # a default is told apart by identity: equal records shall be equal bytes
+            word.cluster = cluster
         self._add(cause._replace(tick=-1), topics.FLEET_EVENTS, node, "operator", word, urgent=True)
 
     def verdict(self, cause: Cause, row: int, ts: int, *, at_least: Action = Action.NONE) -> None:

@@ -3,9 +3,10 @@
 Known-good points, in the order in which they are preferred; only what is later than the evidence before counts:
 
 - diagnostic: the start of the last passed diagnostic that tests memory (level 2 and above);
-- admission: when the GPU was first judged and showed no corruption, or when an operator put it back;
-- clean-scrub: the end of the last whole `scrub_s` during which the GPU was judged, was never unknown and showed no
-  uncorrectable error, counted from when it was first judged, or from the evidence before.
+- admission: when the GPU was first judged fit for traffic, if it had shown no corruption, or when an operator put
+  it back;
+- clean-scrub: the end of the last whole `scrub_s` during which the GPU was fit for traffic without a break, neither
+  unknown nor failed, and showed no uncorrectable error.
 
 Corruption from the first evidence until it is cleared is one episode, told in one record and told anew when later
 evidence moves its end. The table is the node stage's own: a row per GPU as in the roster, times in ms of node time.
@@ -27,7 +28,7 @@ SINCE = ("", "diagnostic", "admission", "clean-scrub")
 COLUMNS = {
     "diagnosed": Column("i8"),
     "admitted": Column("i8"),
-    "clean_since": Column("i8"),  # 0: unknown, or not judged yet
+    "clean_since": Column("i8"),  # 0: it is not fit, or not judged yet
     "detected": Column("i8"),  # first evidence of the newest episode
     "told": Column("i8"),  # newest evidence that was told
     "start": Column("i8"),
@@ -71,10 +72,10 @@ class Revalidations:
         """Judge by `policy` from now on."""
         self.policy = policy
 
-    def heed(self, row: int, ts: int, evidence: list[Reason], *, unknown: bool, new_policy: bool) -> Episode | None:
+    def heed(self, row: int, ts: int, evidence: list[Reason], *, fit: bool, new_policy: bool) -> Episode | None:
         """A GPU was judged; the episode if there is news of it.
 
-        evidence: the findings that tell of corruption, as they stand. unknown: nobody can tell how the GPU is.
+        evidence: the findings that tell of corruption, as they stand. fit: for traffic, neither unknown nor failed.
         new_policy: the verdict changed for that alone, which is no news of what was told before.
         """
         at = self._row(row)
@@ -84,7 +85,7 @@ class Revalidations:
             at["told"] = max(at["told"], newest)
             news = False
         elif not evidence:
-            self._clean(at, ts, unknown)
+            self._clean(at, ts, fit)
             news = False
         elif not at["open"]:
             news = not at["muted"]
@@ -125,10 +126,10 @@ class Revalidations:
         for name, value in at.items():
             self.table.columns[name][row] = value
 
-    def _clean(self, at: dict[str, Any], ts: int, unknown: bool) -> None:
+    def _clean(self, at: dict[str, Any], ts: int, fit: bool) -> None:
         if at["open"] or at["muted"]:
             at |= {"open": 0, "muted": 0, "clean_since": 0}
-        if unknown:
+        if not fit:
             at["clean_since"] = 0
             return
         at["clean_since"] = at["clean_since"] or ts
