@@ -74,7 +74,7 @@ def violation(log: Observations) -> Observations:
 
 def incident(log: Observations, code: int) -> Observations:
     found = {"system": "memory", "health": "fail", "code": code}
-    return log.report(100.0, records.HealthIncident(ts=0, node="n1", uuid=GPU.uuid, bdf=GPU.bdf, **found))  # type: ignore[arg-type]
+    return log.report(100.0, records.HealthIncident(ts=0, node="n1", uuid=GPU.uuid, bdf=GPU.bdf, **found))
 
 
 @pytest.mark.parametrize(
