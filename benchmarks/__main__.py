@@ -13,6 +13,7 @@ NAMES = (
     "agent_cost",
     "agent_latency",
     "agent_memory",
+    "nvml_cost",
     "kafka_backlog",
     "kafka_faust",
     "kafka_streams_others",

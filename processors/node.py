@@ -32,10 +32,10 @@ from processors.observed import FOR_CLUSTER, OF_NODE, check_key, named, observed
 from processors.signal import Event, Report, Signal, discover
 from processors.versions import NOT_UNDERSTOOD, VERSION, check_version, complaint
 from processors.waves import TICKS_FALL, unsound
-from schemas import records
+from schemas import records, sxid
 from schemas.log import Checkpoint, Output, Record
 from schemas.partitions import partition_of
-from schemas.xid import lookup, of_switch
+from schemas.xid import lookup
 
 Array = npt.NDArray[Any]
 
@@ -382,7 +382,7 @@ class NodeTask:
         ts = min(fault.ts - then.shift_ms, record.ts + AHEAD_MS)
         code = FELL_OFF_THE_BUS if fault.code is None else fault.code
         if not then.rows.size:  # of a switch, or of a GPU that is not named
-            info = of_switch(fault.severity) if fault.fault == "sxid" else lookup(code)
+            info = sxid.lookup(code, fault.severity) if fault.fault == "sxid" else lookup(code)
             self.out.xid(cause, fault, None, ts, info, repeat=False)
             return
         row = int(then.rows[0])

@@ -13,6 +13,7 @@ from schemas.dead_letters import letter
 from schemas.log import Output, Record
 from schemas.records import encode, gpu_key
 from schemas.states import Action, Level
+from schemas.sxid import SxidInfo
 from schemas.xid import XidInfo
 
 Instance = tuple[int | None, int | None]  # of a MIG GPU: numbers of GPU instance and compute instance
@@ -79,7 +80,7 @@ class NodeOutput:
         fault: records.KernelFault,
         row: int | None,
         ts: int,
-        info: XidInfo,
+        info: XidInfo | SxidInfo,
         *,
         repeat: bool,
     ) -> None:

@@ -12,6 +12,7 @@ from schemas.xid import XidResponse, lookup, respond
 
 KEPT = 4  # how many different Xids of one GPU are remembered: the gravest
 DOUBLE_BIT = 48
+RECOVERY_ACTION_CHANGED = 154
 NO_ACTION = -1  # no recovery action was named (Xid 154)
 UNREADABLE = 126  # one that no driver of today names
 
@@ -19,8 +20,8 @@ UNREADABLE = 126  # one that no driver of today names
 class Fact(NamedTuple):
     """What one Xid said, without any judgement. As one integer in the state; 0 = none.
 
-    named: the recovery action of an Xid 154. stronger: the number of the response that the message asks for beyond
-    the catalogue's. again: the GPU had this Xid before, and was put back.
+    named: the recovery action of an Xid 154. stronger: the number of the response that the message asks for instead
+    of the catalogue's. again: the GPU had this Xid before, and was put back.
     """
 
     code: int
@@ -84,8 +85,8 @@ class Xid(Signal):
         kept = self._kept(state, 0)
         lead = self._lead(policy, kept)
         kept = self._unexpired(policy, kept, event.clock_ms)
-        if code == 154 and event.fault.recovery_action == 0:  # the driver takes its own demand back
-            kept.pop(code, None)
+        if code == RECOVERY_ACTION_CHANGED and event.fault.recovery_action == 0:
+            kept.pop(code, None)  # the driver takes its own demand back
         else:
             fact = Fact(
                 code,
@@ -93,7 +94,7 @@ class Xid(Signal):
                 self._stronger(code, event.fault.message),
                 code == DOUBLE_BIT and bool(state.double_bits[0] > 1),
             )
-            if self._matters(policy, fact):
+            if self._matters(policy, fact) and not self._milder(fact, kept):
                 kept[code] = fact, event.clock_ms
         self._keep(policy, state, 0, kept)
         self._judge(policy, kept, None, out, anew=self._lead(policy, kept) != lead)
@@ -139,8 +140,18 @@ class Xid(Signal):
 
     def _matters(self, policy: Any, fact: Fact) -> bool:
         """Whether this policy, or the catalogue, would ever answer it."""
-        answer = respond(fact.code, "", fact.named)
-        return fact.stronger != NO_ACTION or answer is not XidResponse.MONITOR or self._answers(policy, fact)
+        return self._asked(fact) is not XidResponse.MONITOR or self._answers(policy, fact)
+
+    def _milder(self, fact: Fact, kept: Kept) -> bool:
+        """Whether an earlier line of the code asked for more. A recovery action is a state: the newest holds."""
+        before = kept.get(fact.code)
+        if before is None or fact.code == RECOVERY_ACTION_CHANGED:
+            return False
+        return (fact.again, self._asked(fact).gravity) < (before[0].again, self._asked(before[0]).gravity)
+
+    def _asked(self, fact: Fact) -> XidResponse:
+        """What catalogue and message ask for, whatever the policy."""
+        return _RESPONSES[fact.stronger] if fact.stronger != NO_ACTION else respond(fact.code, "", fact.named)
 
     def _answers(self, policy: Any, fact: Fact) -> bool:
         return self._verdict(policy, fact).level > Level.FINE
@@ -151,7 +162,7 @@ class Xid(Signal):
         return action if 0 <= action < UNREADABLE else UNREADABLE
 
     def _stronger(self, code: int, message: str) -> int:
-        """The response that the message asks for beyond the catalogue's, as a number to keep."""
+        """The response that the message asks for instead of the catalogue's, as a number to keep."""
         asked = respond(code, message)
         return NO_ACTION if asked is respond(code) else _RESPONSES.index(asked)
 
@@ -182,7 +193,7 @@ class Xid(Signal):
         if response is None and policy.catalog == "spec":
             response = info.spec_response or XidResponse.MONITOR
         if response is None:
-            response = _RESPONSES[fact.stronger] if fact.stronger != NO_ACTION else respond(fact.code, "", fact.named)
+            response = self._asked(fact)
         if response is XidResponse.FOLLOW_MESSAGE:
             response = respond(fact.code, "", fact.named)
         if response is XidResponse.EVICT and fact.again and told is None:
