@@ -55,7 +55,9 @@ class Asked:
 
 def test_gauges_and_memory_errors_are_asked_with_each_sample_and_all_else_within_a_minute() -> None:
     assert {id for id in WATCHED if WAYS[id].every_s == 0} == set(EACH_SAMPLE)
-    assert {id for id in WATCHED if WAYS[id].every_s > 10} == {fields.MAX_SM_CLOCK, fields.POWER_LIMIT}
+    set_or_worn = {fields.MAX_SM_CLOCK, fields.POWER_LIMIT, fields.SRAM_THRESHOLD, fields.MEMORY_UNREPAIRABLE}
+    set_or_worn |= {fields.BANKS_LOW, fields.BANKS_NONE}
+    assert {id for id in WATCHED if WAYS[id].every_s > 10} == set_or_worn
     assert max(asking.every_s for asking in WAYS.values()) <= 60
 
 
