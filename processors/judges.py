@@ -183,6 +183,10 @@ class Judges:
 
     def report(self, cause: Cause, rows: Array, report: Report) -> None:
         """Another observation, of the GPUs at `rows`."""
+        told = report.record
+        if isinstance(told, records.Diagnostic) and self.revalidations.passed(int(rows[0]), told):
+            self._release(cause, int(rows[0]), report)
+            return
         self._ask(
             self._reading.get(type(report.record), ()),
             cause,
@@ -191,23 +195,36 @@ class Judges:
             report.clock_ms,
             lambda signal, state, own, out: signal.on_report(report, state, own, out),
         )
-        if isinstance(report.record, records.Diagnostic):
-            for row in rows.tolist():
-                if self.revalidations.passed(row, report.record):
-                    note = "a diagnostic passed, and the policy says node.release_by_diagnostic"
-                    self.out.restored(cause, row, report.clock_ms, "the policy", note)
-                    self.faults.forget(row)
-                    self.restore_gpu(cause, row, report.clock_ms, self.board.corrupting(row))
 
-    def restore_gpu(self, cause: Cause, row: int, clock_ms: int, signals: Sequence[int] | None = None) -> None:
-        """Somebody vouches for the GPU: latches open, and the verdict improves without waiting.
+    def _release(self, cause: Cause, row: int, report: Report) -> None:
+        """A diagnostic has passed that by policy puts the GPU back: what tells of corruption is forgotten.
 
-        signals: whose latches, by number; None: all.
+        But by the diagnostic's own findings, which judge for themselves whether this one disproves them.
         """
+        reading = self._reading.get(type(report.record), [])
+        latched = [self.signals[at] for at in self.board.corrupting(row) if at not in reading]
+
+        def ask(signal: Signal, state: View, own: Any, out: Judgement) -> None:
+            if signal in latched:
+                signal.on_restore(state, own, out)
+            else:
+                signal.on_report(report, state, own, out)
+
+        self.board.verdicts.columns["held"][row] = 1.0
+        asked = sorted({*reading, *(self.signals.index(signal) for signal in latched)})
+        self._ask(asked, cause, np.array([row]), report.ts, report.clock_ms, ask, always=True)
+        if not self.board.corrupting(row):
+            self.revalidations.restored(row, report.clock_ms)
+            self.faults.forget(row)
+            note = "a diagnostic passed, and node.release_by_diagnostic is set"
+            self.out.restored(cause, row, report.clock_ms, "the policy", note)
+
+    def restore_gpu(self, cause: Cause, row: int, clock_ms: int) -> None:
+        """An operator vouches for the GPU: latches open, and the verdict improves without waiting."""
         self.board.verdicts.columns["held"][row] = 1.0
         self.revalidations.restored(row, clock_ms)
         self._ask(
-            range(len(self.signals)) if signals is None else signals,
+            range(len(self.signals)),
             cause,
             np.array([row]),
             clock_ms,

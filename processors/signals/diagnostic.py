@@ -37,10 +37,15 @@ class Diagnostic(Signal):
     def on_report(self, report: Report, state: View, policy: Any, out: Out) -> None:
         told = report.record
         assert isinstance(told, DiagnosticRecord)
-        found = diagnose(told)
-        if found is None or (told.level < state.depth[0] and found < self._kept(state)):
+        found, kept, depth = diagnose(told), self._kept(state), int(state.depth[0])
+        if found is None or (told.level < depth and found < kept):
             return
-        state.result, state.depth = int(found.level), max(0, min(told.level, 127))
+        level = max(0, min(told.level, 127))
+        if found.level is Level.EVICT:  # with tests left out, perhaps: what was found before still has to be disproved
+            corruption, replace = found.corruption or kept.corruption, found.replace or kept.replace
+            found = found._replace(corruption=corruption, replace=replace)
+            level = max(level, depth) if kept.level > Level.FINE else level
+        state.result, state.depth = int(found.level), level
         state.facts, state.code = found.corruption | found.replace << 1, max(0, min(found.code, 2**31 - 1))
         self._judge(state, None, out, anew=found.level > Level.FINE)
 

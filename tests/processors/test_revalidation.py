@@ -236,13 +236,15 @@ def test_a_passed_diagnostic_alone_does_not_put_the_gpu_back() -> None:
     assert case(said) is CaseState.DRAINED
 
 
-@pytest.mark.parametrize("evidence", ["xid", "counter"])
+@pytest.mark.parametrize("evidence", ["xid", "counter", "diagnostic", "xid and diagnostic"])
 def test_it_does_where_the_policy_says_so(evidence: str) -> None:
     log = healthy(log=Observations().policy(0.0, node(release_by_diagnostic=True)))
-    if evidence == "xid":
+    if "xid" in evidence:
         log.fault("n1", 100.0, 48)
-    else:
+    if "counter" in evidence:
         log.frame("n1", 100.0, {GPU_TEMP: 50, ECC_DBE_VOLATILE: 1})
+    if "diagnostic" in evidence:
+        diagnosed(log, 120.0, "fail")
     said = judge(diagnosed(log, 200.0).tick(205.0))
     change = said.conditions[-1]
     assert (change.score, change.held, change.corruption) == (1.0, 1.0, False)
@@ -261,6 +263,16 @@ def test_but_no_lesser_one_and_none_that_began_before_the_evidence(
     said = judge(diagnosed(log, 200.0, result, level=level, started_s=started_s).tick(205.0))
     assert said.conditions[-1].corruption
     assert case(said) is CaseState.DRAINING or case(said) is CaseState.DRAINED
+
+
+def test_a_deeper_diagnostic_that_failed_is_not_disproved() -> None:
+    log = healthy(log=Observations().policy(0.0, node(release_by_diagnostic=True))).fault("n1", 100.0, 48)
+    said = judge(diagnosed(diagnosed(log, 120.0, "fail", level=3), 200.0).tick(205.0))
+    assert said.conditions[-1].corruption
+    seen = [why.signal for why in said.conditions[-1].reasons]
+    assert "diagnostic" in seen
+    assert "xid" not in seen
+    assert case(said) is CaseState.DRAINED
 
 
 def test_what_is_no_corruption_is_not_released_with_it() -> None:

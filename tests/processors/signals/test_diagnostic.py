@@ -112,8 +112,17 @@ def test_a_failure_is_taken_back_by_no_lesser_diagnostic(later: records.Diagnost
     assert found(judge(ran(run("fail", checked("memory", "fail", 52)), later)))[0] == score
 
 
+def test_another_failure_disproves_nothing() -> None:
+    """It may have left tests out."""
+    log = ran(run("fail", checked("memory", "fail", 52)), run("fail", checked("pcie", "fail", 30), level=3))
+    assert found(judge(log))[:3] == (0.0, EVICT, True)
+    assert found(judge(ran(run("fail", level=3), run("fail", level=1), run("pass", level=2))))[0] == 0.0
+
+
 def test_a_lesser_diagnostic_can_make_it_worse() -> None:
-    assert found(judge(ran(run("pass", level=4), run("fail", level=1))))[0] == 0.0
+    worse = run("pass", level=4), run("fail", level=1)
+    assert found(judge(ran(*worse)))[0] == 0.0
+    assert found(judge(ran(*worse, run("pass", level=1))))[0] == 1.0  # no more than it looked at was bad
 
 
 def test_an_operator_puts_it_away() -> None:
