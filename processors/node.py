@@ -359,6 +359,8 @@ class NodeTask:
         node.boot, node.driver_load = inventory.boot, inventory.driver_load
         self.judges.presence.listed(then.rows)
         self.out.inventory(record, inventory)
+        if any(gpu.model or gpu.peers for gpu in inventory.gpus):  # else it tells groups nothing
+            self.out.forward(record, inventory)
         self._report(record, node, inventory, then)
 
     def _report(self, record: Record, node: NodeState, observation: records.Observation, then: _Then) -> None:

@@ -67,11 +67,18 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
         },
         "presence": _table(saved["presence"], rows),
         "revalidations": _table(saved.get("revalidations", {}), rows),
+        "predictions": _predictions(saved["predictions"], rows),
         "signals": {
             signal: [_values(sampled, "i8", rows), _table(table, rows)]
             for signal, (sampled, table) in saved["signals"].items()
         },
     }
+
+
+def _predictions(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
+    """See `Predictions.save`: histories, like faults, come with their row first."""
+    histories = _faults(saved["histories"], rows)
+    return saved | {"table": _table(saved["table"], rows), "histories": histories}
 
 
 def _finding(saved: dict[str, Any], rows: Array) -> dict[str, Any]:

@@ -40,9 +40,11 @@ ON_TOPIC: dict[str, tuple[type[msgspec.Struct], ...]] = {
     topics.RATES: (records.Rate,),
     topics.SCORES: (records.Score,),
     topics.REVALIDATIONS: (records.Revalidation,),
+    topics.PREDICTIONS: (records.Prediction,),
     topics.FLEET_EVENTS: get_args(records.FleetEvent),
     topics.DECISIONS: (records.Decision,),
     topics.EVICTIONS: (records.Eviction,),
+    topics.GROUPS: (records.GroupVerdict,),
     topics.COMMANDS: (records.Command,),
     topics.DEAD_LETTER: (records.DeadLetter,),
 }

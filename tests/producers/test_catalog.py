@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from producers.bandwidth import BandwidthOutput
 from producers.catalog import FORMS, open_source
 from producers.dcgm.source import Dcgm
 from producers.diagnostic import DiagnosticFile
@@ -9,6 +10,7 @@ from producers.exporter import Exporter
 from producers.journal import Journal
 from producers.kernel_log import KernelLog
 from producers.kmsg import Kmsg
+from producers.nvlink_status import NvlinkStatusOutput
 from producers.nvml.source import Nvml
 from producers.recording import RecordingSource
 from producers.simulator import Simulator
@@ -29,6 +31,8 @@ from producers.source import SourceError
         ("exporter:page.prom", Exporter),
         ("diagnostic:diag.json", DiagnosticFile),
         ("diagnostic:2@diag.json", DiagnosticFile),
+        ("nvlink-status:links.txt", NvlinkStatusOutput),
+        ("bandwidth:nccl.txt", BandwidthOutput),
         ("simulator:16", Simulator),
         ("recording:fleet.jsonl.zst", RecordingSource),
     ],
