@@ -16,16 +16,18 @@ from processors.ingest import Frames, Roster, Shape
 from processors.instances import Instances
 from processors.judgement import Judgement, Levels, Tick
 from processors.kernel_faults import FaultLog
-from processors.node_output import Cause, NodeOutput
+from processors.node_output import WHOLE, Cause, Instance, NodeOutput
 from processors.policy import Policy
 from processors.prediction.predictions import Predictions
 from processors.presence import Presence
+from processors.revalidation import Revalidations
 from processors.rounds import Rounds
 from processors.signal import Event, Report, Signal
 from processors.state import Table, View
 from processors.waves import Round
 from schemas import records
 from schemas.fields import FIELDS, Kind
+from schemas.states import Action, Condition
 
 Array = npt.NDArray[Any]
 
@@ -48,7 +50,9 @@ class Judges:
         self.counters = Counters(changing, self.capacity)
         self.board = Board(signals, self.capacity)
         self.presence = Presence(self.capacity)
+        self.revalidations = Revalidations(self.capacity)
         self.predictions = Predictions(self.capacity)
+        self._own_tables = self.presence.table, self.revalidations.table, self.predictions.table
         self.tables = [Table(signal.columns, self.capacity) for signal in signals]
         self.rounds = Rounds(signals, self.tables, self.board, self.counters)
         self.instances = Instances(signals)
@@ -66,6 +70,7 @@ class Judges:
         """Judge by `policy` from now on."""
         self.policy = policy
         self.board.apply(policy)
+        self.revalidations.apply(policy.values.node)
         self.predictions.apply(policy.values.prediction)
         self._own = [policy.of(signal) for signal in self.signals]
         self.instances.apply(policy)
@@ -104,7 +109,7 @@ class Judges:
             self.counters.grow(self.capacity)
             self.board.grow(self.capacity)
             self.rounds.grow(self.capacity)
-            for table in (*self.tables, self.presence.table, self.predictions.table):
+            for table in (*self.tables, *self._own_tables):
                 table.grow(self.capacity)
 
     def _reset(self, row: int, credit_ms: int) -> None:
@@ -112,7 +117,7 @@ class Judges:
         rows = np.array([row])
         self.counters.forget(rows)
         self.board.reset(rows)
-        for table in self.tables:
+        for table in (*self.tables, self.revalidations.table):
             table.reset(rows)
         self.presence.reset(rows, credit_ms)
         self.predictions.forget(row)
@@ -139,6 +144,8 @@ class Judges:
                 self.tables[at].copy(former, row)
                 self.board.copy(at, former, row)
         self.instances.move(former, row)
+        if self.revalidations.table.columns["detected"][former]:
+            self.revalidations.table.copy(former, row)
         self.predictions.copy(former, row)
         self._retire(former)
 
@@ -184,6 +191,7 @@ class Judges:
             lambda position: cause._replace(gpu=position),
             lambda positions: np.full(len(positions), now_ms),
             late=True,
+            new_policy=new_policy,
         )
 
     def event(self, cause: Cause, row: int, event: Event) -> None:
@@ -199,13 +207,18 @@ class Judges:
             event.ts,
             event.clock_ms,
             lambda signal, state, own, out: signal.on_event(event, state, own, out),
+            instance=(event.fault.gi, event.fault.ci),
         )
 
     def report(self, cause: Cause, rows: Array, report: Report) -> None:
         """Another observation, of the GPUs at `rows`, or of a MIG instance of one."""
+        told = report.record
         news = self.instances.report(int(rows[0]), report)
         if news is not None:
             self._ask((), cause, rows, report.ts, report.clock_ms, lambda *_: None, always=news)
+            return
+        if isinstance(told, records.Diagnostic) and self.revalidations.passed(int(rows[0]), told):
+            self._release(cause, int(rows[0]), report)
             return
         self._ask(
             self._reading.get(type(report.record), ()),
@@ -227,10 +240,34 @@ class Judges:
         if any(fewer):
             self._ask((), cause, rows[np.array(fewer)], ts, clock_ms, lambda *_: None, always=True)
 
+    def _release(self, cause: Cause, row: int, report: Report) -> None:
+        """A diagnostic has passed that by policy puts the GPU back: what tells of corruption is forgotten.
+
+        But by the diagnostic's own findings, which judge for themselves whether this one disproves them.
+        """
+        reading = self._reading.get(type(report.record), [])
+        latched = [self.signals[at] for at in self.board.corrupting(row) if at not in reading]
+
+        def ask(signal: Signal, state: View, own: Any, out: Judgement) -> None:
+            if signal in latched:
+                signal.on_restore(state, own, out)
+            else:
+                signal.on_report(report, state, own, out)
+
+        self.board.verdicts.columns["held"][row] = 1.0
+        asked = sorted({*reading, *(self.signals.index(signal) for signal in latched)})
+        self._ask(asked, cause, np.array([row]), report.ts, report.clock_ms, ask, always=True)
+        if not self.board.corrupting(row):
+            self.revalidations.restored(row, report.clock_ms)
+            self.faults.forget(row)
+            note = "a diagnostic passed, and node.release_by_diagnostic is set"
+            self.out.restored(cause, row, report.clock_ms, "the policy", note)
+
     def restore_gpu(self, cause: Cause, row: int, clock_ms: int) -> None:
         """An operator vouches for the GPU: latches open, and the verdict improves without waiting."""
         self.instances.forget(row)
         self.board.verdicts.columns["held"][row] = 1.0
+        self.revalidations.restored(row, clock_ms)
         self._ask(
             range(len(self.signals)),
             cause,
@@ -251,6 +288,7 @@ class Judges:
         ask: Callable[[Signal, View, Any, Judgement], None],
         *,
         always: bool = False,
+        instance: Instance = WHOLE,
     ) -> None:
         """Ask `signals`, by number, about the GPUs at `rows`. always: say their verdicts even where nothing is new."""
         tick = Tick(self.board, rows, np.full(len(rows), ts), Levels(self.board, rows))
@@ -263,6 +301,7 @@ class Judges:
             tick,
             lambda position: cause._replace(gpu=position),
             lambda positions: np.full(len(positions), clock_ms),
+            instance=instance,
         )
 
     # --- what follows from their findings --------------------------------------------------------------------------
@@ -274,6 +313,8 @@ class Judges:
         clock: Callable[[Array], Array],
         *,
         late: bool = False,
+        new_policy: bool = False,
+        instance: Instance = WHOLE,
     ) -> None:
         retired = self.presence.table.columns["retired"]
         for at, positions, quantity, values in tick.rates:
@@ -291,7 +332,15 @@ class Judges:
             visible[touched] = True
         changed, assessed = self.board.assess(tick.rows[positions], clock(positions), late=late)
         for position in positions[changed | (visible[positions] & assessed)].tolist():
-            self.out.verdict(cause(position), int(tick.rows[position]), int(tick.ts[position]))
+            row, ts = int(tick.rows[position]), int(tick.ts[position])
+            evidence = self.board.evidence(row, self.board.corrupting(row))
+            fit = self.board.condition(row) not in (Condition.UNKNOWN, Condition.FAILED)
+            news = self.revalidations.heed(row, ts, evidence, fit=fit, new_policy=new_policy)
+            if news:
+                self.out.revalidation(cause(position), row, ts, instance, news)
+            repeats = evidence and self.revalidations.repeats(row)
+            at_least = Action.EVICT_PERMANENTLY if repeats else Action.NONE
+            self.out.verdict(cause(position), row, ts, at_least=at_least)
 
     def _heartbeat(self, cause: Cause, now_ms: int, count: int) -> None:
         """Rates that are not zero, now and then, whether or not a class changed."""
@@ -314,6 +363,7 @@ class Judges:
             "board": self.board.save(count),
             "presence": self.presence.table.save(count),
             "instances": self.instances.save(),
+            "revalidations": self.revalidations.table.save(count),
             "predictions": self.predictions.save(count),
             "signals": {
                 signal.name: [self.rounds.sampled.get(at, _NEVER)[:count].tobytes(), self.tables[at].save(count)]
@@ -328,6 +378,7 @@ class Judges:
         self.counters.load(count, saved["counters"])
         self.board.load(count, saved["board"])
         self.presence.table.load(count, saved["presence"])
+        self.revalidations.table.load(count, saved.get("revalidations", {}))
         for at, signal in enumerate(self.signals):
             if signal.name in saved["signals"]:
                 sampled, table = saved["signals"][signal.name]
@@ -341,5 +392,5 @@ class Judges:
     @property
     def bytes_per_gpu(self) -> int:
         """State per GPU, from what is declared."""
-        tables = sum(table.bytes_per_gpu for table in (*self.tables, self.presence.table, self.predictions.table))
+        tables = sum(table.bytes_per_gpu for table in (*self.tables, *self._own_tables))
         return tables + self.counters.bytes_per_gpu + 8 * len(self.rounds.sampled) + self.board.bytes_per_gpu

@@ -67,6 +67,7 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
         },
         "presence": _table(saved["presence"], rows),
         "instances": _by_row(saved.get("instances", []), rows),
+        "revalidations": _table(saved.get("revalidations", {}), rows),
         "predictions": _predictions(saved["predictions"], rows),
         "signals": {
             signal: [_values(sampled, "i8", rows) if sampled else b"", _table(table, rows)]

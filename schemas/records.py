@@ -374,6 +374,27 @@ class ConditionChange(Judged, kw_only=True, tag_field="kind", tag="condition"):
     instances: list[InstanceHealth] = []
 
 
+class Revalidation(Judged, kw_only=True):
+    """Outputs of a GPU to check again: all that it made from `start` to `end` may be wrong.
+
+    detected: when the episode was first seen; a later record of the same GPU and `detected` replaces the earlier.
+    end: the newest evidence. start: the last point at which the GPU was known to be good, 0 = there is none, and
+    `since` says what made it one: "diagnostic" (a passed one began), "admission" (first sight, or an operator's
+    word), "clean-scrub" (the end of a while without errors). confidence: "confirmed" where data was corrupt beyond
+    doubt, else "suspected". repeat: there was corruption before, within the policy's days. gi, ci: MIG instance.
+    """
+
+    gi: int | None = None
+    ci: int | None = None
+    start: int
+    end: int
+    detected: int
+    since: str
+    confidence: str
+    repeat: bool = False
+    evidence: list[Reason] = []
+
+
 class Gone(Judged, kw_only=True, tag_field="kind", tag="gone"):
     """To the cluster stage: another GPU stands in this one's slot now; its case ends."""
 
@@ -498,6 +519,6 @@ Observed = (
     | Tick
 )
 FleetEvent = ConditionChange | Gone | Inventory | LinkStatus | Bandwidth | Placement | Operator | PolicyChange | Tick
-Derived = Xid | Rate | Score | Prediction | Decision | Eviction | GroupVerdict | DeadLetter | Inventory
+Derived = Xid | Rate | Score | Prediction | Revalidation | Decision | Eviction | GroupVerdict | DeadLetter | Inventory
 
 encode = msgspec.json.Encoder().encode

@@ -59,6 +59,20 @@ DEVIATIONS: dict[str, tuple[Any, Any, str]] = {
     "signals.nvlink_worst.enabled": (True, False, "peer"),
     "signals.fabric.enabled": (True, False, "CUDA"),
     "signals.recovery_action.enabled": (True, False, "kernel log"),
+    "node.repeat_days": (30.0, 0.0, "third try"),
+    "signals.uncorrectable_ecc.with_aggregate": (True, False, "driver reload"),
+    "signals.remap_banks.enabled": (True, False, "order the replacement"),
+    "signals.memory_replacement.enabled": (True, False, "RMA"),
+    **{
+        f"signals.{signal}.caps.{step}": (cap, 1.0, word)
+        for signal, word in (
+            ("retirement_pending", "until a reset"),
+            ("dcgm_health", "no counter"),
+            ("dcgm_policy", "only DCGM's engine"),
+            ("diagnostic", "not fit"),
+        )
+        for step, cap in (("warning", 0.7), ("critical", 0.3), ("evict", 0.0))
+    },
 }
 
 

@@ -16,7 +16,7 @@ class NvlinkCrc(CounterRate):
 
     name = "nvlink_crc"
     fields = (NVLINK_CRC_FLIT_TOTAL, NVLINK_RX_ERRORS)
-    window = RateWindow("errors", slots=30, slot_s=120)
+    window = RateWindow("errors", slots=15, slot_s=240)
     quantity = "errors_per_hour"
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
