@@ -5,7 +5,7 @@ The budget is the product specification's (section 10): at most 3 a day per 1,00
 
 from __future__ import annotations
 
-from schemas.records import Eviction, gpu_key
+from schemas.records import Eviction
 from schemas.states import Action
 from schemas.xid import lookup
 
@@ -30,9 +30,12 @@ def needs_person(eviction: Eviction) -> bool:
 
 
 def alert_id(eviction: Eviction) -> str:
-    """What cases that are one alert have in common: their incident; without one every case is an alert of its own."""
+    """What cases that are one alert have in common: their incident; without one, a node and the moment they opened.
+
+    A node that falls silent opens a case for each of its GPUs at once: that is one thing to look at.
+    """
     incident: str = getattr(eviction, "incident", "")
-    return incident or f"{gpu_key(eviction.node, eviction.uuid, eviction.bdf)}/{eviction.opened}"
+    return incident or f"{eviction.node}/{eviction.opened}"
 
 
 def orders(action: str) -> bool:

@@ -85,7 +85,7 @@ class Collector:
             source=source,
             start=self.window.start,
             end=self.window.end,
-            fleet=self._fleet(),
+            fleet=self._fleet(hours / 24.0),
             bands=self._in_bands(hours),
             modes=modes.judged(self._episodes.counts, hours),
             alerts=alerts,
@@ -155,14 +155,21 @@ class Collector:
 
     # --- the report --------------------------------------------------------------------------------------------
 
-    def _fleet(self) -> Fleet:
+    def _fleet(self, gpu_days: float) -> Fleet:
         listed = [gpu for inventory in self._inventories.values() for gpu in inventory.gpus]
         models = Counter(gpu.model or "not named" for gpu in listed)
         drivers: Counter[str] = Counter()
         for inventory in self._inventories.values():
             drivers[inventory.driver or "not named"] += len(inventory.gpus)
         nodes = len(set(self._gpus.values()))
-        return Fleet(len(self._gpus), nodes, len(listed), dict(sorted(models.items())), dict(sorted(drivers.items())))
+        return Fleet(
+            gpus=len(self._gpus),
+            nodes=nodes,
+            gpu_days=gpu_days,
+            listed=len(listed),
+            models=dict(sorted(models.items())),
+            drivers=dict(sorted(drivers.items())),
+        )
 
     def _in_bands(self, hours: float) -> list[Band]:
         now = self._bands.states()

@@ -113,10 +113,11 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Fleet(msgspec.Struct, frozen=True):
-    """gpus: that were judged in the window. listed: that inventories name now."""
+    """gpus: that were judged in the window. gpu_days: for how long in all. listed: that inventories name now."""
 
     gpus: int
     nodes: int
+    gpu_days: float
     listed: int
     models: dict[str, int]
     drivers: dict[str, int]

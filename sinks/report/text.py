@@ -61,13 +61,12 @@ def _bands(report: Report) -> list[Row]:
 def _alerts(report: Report) -> Iterator[str]:
     alerts = report.alerts
     yield ""
-    yield f"Actionable alerts: {words.verdict(alerts)}"
+    yield f"Actionable alerts: {words.verdict(report)}"
     if alerts.automatic:
         told = ", ".join(f"{count} x {fault}" for fault, count in alerts.automatic.items())
         yield f"  cases that need nobody: {told}"
     rows = [
-        (moment(alert.ts), alert.node, alert.gpu + (f" +{alert.gpus - 1}" if alert.gpus > 1 else ""), alert.action)
-        + (alert.cause,)
+        (moment(alert.ts), alert.node, words.gpus(alert), alert.action, alert.cause)
         for alert in alerts.listed[:ALERTS_SHOWN]
     ]
     yield from _rows(("opened (UTC)", "node", "GPU", "action", "cause"), rows, "lllll")
@@ -93,13 +92,7 @@ def _incidents(report: Report) -> Iterator[str]:
     if not report.incidents_known:
         return
     rows = [
-        (
-            each.family,
-            f"{each.opened:,}",
-            f"{each.open:,}",
-            f"{each.resolved:,}",
-            number(each.hours_to_resolve) if each.hours_to_resolve is not None else "-",
-        )
+        (each.family, *map(number, (each.opened, each.open, each.resolved)), words.resolved(each.hours_to_resolve))
         for each in report.incidents
     ]
     yield from _table("Incidents", ("family", "opened", "open", "resolved", "mean h to resolve"), rows, "lrrrr")
@@ -125,12 +118,12 @@ def _table(title: str, head: Row, rows: Sequence[Row], align: str) -> Iterator[s
 
 
 def _rows(head: Row, rows: Sequence[Row], align: str) -> Iterator[str]:
-    """align: l or r for each column; the last letter goes on... for columns that it does not name, r."""
+    """align: l or r for each column that it names, r for others; "l" alone is for all."""
     if not rows:
         return
     clean = [tuple(_plain(cell) for cell in row) for row in rows]
     widths = [max(len(row[at]) for row in (head, *clean)) for at in range(len(head))]
-    ways = align.ljust(len(head), "l" if set(align) == {"l"} and len(align) == 1 else "r")
+    ways = align.ljust(len(head), "l" if align == "l" else "r")
     for row in (head, *clean):
         cells: Iterable[str] = (
             cell.ljust(width) if way == "l" else cell.rjust(width)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sinks.report.model import Alerts, Held, ModeCount, Report, Worst
+from sinks.report.model import Alert, Held, ModeCount, Report, Worst
 from sinks.report.window import HOUR_MS
 
 Row = tuple[str, ...]
@@ -49,13 +49,25 @@ def window(report: Report) -> str:
     return f"{moment(report.start)} to {moment(report.end)} UTC, {length}, from {report.source}"
 
 
-def verdict(alerts: Alerts) -> str:
+def verdict(report: Report) -> str:
     """The alert load in a sentence."""
+    alerts, days = report.alerts, report.fleet.gpu_days
     if alerts.per_day is None:
         return "no GPU was seen: there is no alert load"
-    within = "within" if alerts.per_day <= alerts.budget else "over"
-    load = f"{number(alerts.per_day)} a day per 1,000 GPUs"
-    return f"{count(alerts.count, 'alert')}, {load}: {within} the budget of {number(alerts.budget)}"
+    budget = number(alerts.budget)
+    load = f"{count(alerts.count, 'alert')} in {number(days)} GPU-days, {number(alerts.per_day)} a day per 1,000 GPUs"
+    if days / 1000.0 * alerts.budget < 1.0:
+        return f"{load}; the window is too short to hold that against the budget of {budget}"
+    return f"{load}: {'within' if alerts.per_day <= alerts.budget else 'over'} the budget of {budget}"
+
+
+def gpus(alert: Alert) -> str:
+    """The alert's first GPU, and how many more."""
+    return alert.gpu if alert.gpus == 1 else f"{alert.gpu} +{alert.gpus - 1}"
+
+
+def resolved(hours: float | None) -> str:
+    return "-" if hours is None else number(hours)
 
 
 def mode(counted: ModeCount) -> Row:
