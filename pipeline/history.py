@@ -5,7 +5,7 @@ written, nobody is disturbed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -41,9 +41,14 @@ class Asked(NamedTuple):
 
 
 class History(Protocol):
-    """What has been kept. where: for people. notes: what it lacks, known once it has been read."""
+    """What has been kept. where: for people. notes: what it lacks, known once it has been read.
+
+    heard_within: how far back `heard` looks, for people. forgets: retention and compaction have been at work.
+    """
 
     where: str
+    heard_within: str
+    forgets: bool
 
     @property
     def notes(self) -> list[str]: ...
@@ -57,6 +62,9 @@ class History(Protocol):
         Raises UsageProblem: it cannot be read.
         """
 
+    def heard(self, node: str) -> int | None:
+        """The append time of the newest observation of `node`, ms; a history that was read. None: there is none."""
+
 
 class _TimeOnly(msgspec.Struct):
     ts: int = 0
@@ -68,9 +76,12 @@ class RecordedHistory:
 
     def __init__(self, paths: Sequence[Path], policy: records.PolicyChange) -> None:
         self.where = ", ".join(path.name for path in paths)
+        self.heard_within = "in the recording"
+        self.forgets = False
         self._paths = paths
         self._policy = policy
         self._recordings = Recordings(paths)
+        self._heard: dict[str, int] = {}
 
     @property
     def notes(self) -> list[str]:
@@ -109,5 +120,14 @@ class RecordedHistory:
                     if any(each.wants(record) for each in wanted[output.topic]):
                         take(output.topic, record)
 
-        source = behind(self._policy, self._recordings.records(STAGES[0].name))
+        source = behind(self._policy, self._listened())
         asyncio.run(drive({STAGES[0].input: source}, emit))
+
+    def heard(self, node: str) -> int | None:
+        return self._heard.get(node)
+
+    def _listened(self) -> Iterator[Record]:
+        for record in self._recordings.records(STAGES[0].name):
+            if record.key:
+                self._heard[record.key] = record.ts
+            yield record

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipeline.errors import UsageProblem
 from pipeline.history import Asked, History
-from schemas.topics import DAY_S, EVICTIONS, SCORES, TOPICS
+from schemas.topics import DAY_S, TOPICS
 from sinks.report.collect import INCIDENTS, Collector
 from sinks.report.collect import TOPICS as READ
 from sinks.report.model import Report
@@ -21,8 +21,8 @@ COMPACTED = (
 Moment = Callable[[int], int]  # from the time that counts as now, ms
 
 
-def report(history: History, start: Moment | None = None, end: Moment | None = None, *, whole: bool = False) -> Report:
-    """start, end: of the window; without them the last seven days that the log knows of. whole: all of it instead.
+def report(history: History, start: Moment | None = None, end: Moment | None = None) -> Report:
+    """start, end: of the window; without them the last seven days that a log knows of, all of a recording.
 
     Raises UsageProblem: nothing to report on, or a window that ends before it begins.
     """
@@ -32,7 +32,7 @@ def report(history: History, start: Moment | None = None, end: Moment | None = N
         raise UsageProblem(f"{history.where}: nothing has been judged there yet", "let the pipeline run first")
     oldest, newest = known
     until = end(newest) if end else newest + 1
-    since = start(newest) if start else oldest if whole else max(oldest, until - WEEK_MS)
+    since = start(newest) if start else max(oldest, until - WEEK_MS) if history.forgets else oldest
     if until <= since:
         raise UsageProblem("the window ends before it begins", "--from is earlier than --to, or than the log's end")
     collector = Collector(Window(since, until))
@@ -41,7 +41,7 @@ def report(history: History, start: Moment | None = None, end: Moment | None = N
     notes = list(history.notes)
     if since < oldest:
         notes.append("the window begins before the oldest record that is kept")
-    if not whole and TOPICS[SCORES].compacted and TOPICS[EVICTIONS].compacted:
+    if history.forgets:
         notes.append(COMPACTED)
     return collector.report(history.where, incidents_known=INCIDENTS in TOPICS, notes=notes)
 

@@ -12,6 +12,7 @@ import zstandard
 from pipeline.history import Asked, Take
 from pipeline.sqlite_file import COLUMNS, FORMAT, DataDirectoryError, table
 from schemas.log import Origin, Record
+from schemas.topics import OBSERVATIONS
 
 BATCH_RECORDS = 2_000
 BUSY_S = 10.0
@@ -22,6 +23,8 @@ class SqliteHistory:
 
     def __init__(self, directory: Path) -> None:
         self.where = str(directory)
+        self.heard_within = "as far back as observations are kept"
+        self.forgets = True
         self.notes: list[str] = []
         self._path = directory / "log.db"
         self._unpack = zstandard.ZstdDecompressor().decompress
@@ -44,13 +47,12 @@ class SqliteHistory:
                 if each.topic in there:
                     self._read(db, each, take)
 
-    def newest(self, topic: str, key: str) -> int | None:
-        """The append time of the newest record under `key`, ms."""
+    def heard(self, node: str) -> int | None:
         with self._opened() as db:
-            if not self._there(db, [topic]):
+            if not self._there(db, [OBSERVATIONS]):
                 return None
-            query = f'SELECT ts FROM {table(topic)} WHERE key = ? ORDER BY "offset" DESC LIMIT 1'
-            row = db.execute(query, (key,)).fetchone()
+            query = f'SELECT ts FROM {table(OBSERVATIONS)} WHERE key = ? ORDER BY "offset" DESC LIMIT 1'
+            row = db.execute(query, (node,)).fetchone()
         return row[0] if row else None
 
     def _read(self, db: sqlite3.Connection, asked: Asked, take: Take) -> None:

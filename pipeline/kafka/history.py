@@ -12,6 +12,9 @@ from pipeline.history import Asked, Take
 from pipeline.kafka import admin, wire
 from pipeline.kafka.reading import NOT_THERE, Reader, opened
 from pipeline.kafka.settings import Kafka
+from schemas.topics import OBSERVATIONS
+
+HEARD_MS = 5 * 60_000
 
 
 class KafkaHistory:
@@ -19,6 +22,8 @@ class KafkaHistory:
 
     def __init__(self, kafka: Kafka) -> None:
         self.where = f"Kafka at {kafka.bootstrap}, {kafka.prefix}*"
+        self.heard_within = f"in the last {HEARD_MS // 60_000} minutes"
+        self.forgets = True
         self.notes: list[str] = []
         self._kafka = kafka
 
@@ -29,6 +34,12 @@ class KafkaHistory:
 
     def read(self, asked: Sequence[Asked], take: Take) -> None:
         asyncio.run(self._read(asked, take))
+
+    def heard(self, node: str) -> int | None:
+        found: list[int] = []
+        asked = Asked(OBSERVATIONS, wall_ms() - HEARD_MS, frozenset({node}))
+        self.read([asked], lambda topic, record: found.append(record.ts))
+        return max(found, default=None)
 
     async def _oldest(self, topics: Sequence[str]) -> int | None:
         places = await self._there(topics)

@@ -40,10 +40,8 @@ def stacked(title: str, text: str, series: Sequence[Series], first: str, last: s
     return _plot(title, text, *_grid(100.0, " %"), *areas, *_ends(first, last))
 
 
-def bars(
-    title: str, text: str, labels: Sequence[str], values: Sequence[float], limit: float, limit_text: str
-) -> Markup:
-    """A bar each; a line across at `limit`."""
+def bars(title: str, text: str, labels: Sequence[str], values: Sequence[float], limit: float, what: str) -> Markup:
+    """A bar each; a line across at `limit`, named `what`."""
     top = max([*values, limit, 1.0]) * 1.1
     step = ROOM_X / max(len(values), 1)
     drawn = [
