@@ -16,13 +16,17 @@ class XidTally:
         self._seen: dict[tuple[str, int | None], XidSeen] = {}
 
     def add(self, ts: int, xid: Xid) -> None:
-        """Of equal ones the newest message stays, and the gravest response is for the records' readers to see."""
+        """Of equal ones the newest response and message are shown."""
         key = xid.fault, xid.code
         lines = 1 + int(getattr(xid, "repeats", 0))
         known = self._seen.get(key)
         if known is not None:
             self._seen[key] = msgspec.structs.replace(
-                known, last=max(ts, known.last), lines=known.lines + lines, message=xid.message or known.message
+                known,
+                last=max(ts, known.last),
+                lines=known.lines + lines,
+                response=xid.response,
+                message=xid.message or known.message,
             )
             return
         info = lookup(xid.code) if xid.fault == "xid" and xid.code is not None else None
