@@ -20,7 +20,7 @@ GPUS = "/v1/gpus"
 SUFFIX = "/explain"
 PAGE = f"{GPUS}/KEY{SUFFIX}"
 FRESH = {"Cache-Control": "no-store"}
-WAIT_S = 30.0
+WAIT_S = 5.0
 
 Explain = Callable[[str], Explanation]
 
