@@ -87,10 +87,11 @@ def _finding(finding: Finding) -> Iterator[str]:
     yield f"{finding.level:<8}  {cap:<8}  {finding.text}  {mark}".rstrip()
     unit = f" {finding.unit}" if finding.unit else ""
     steps = [
-        f"{step} {finding.passes} {limit:g}{unit}" + (f" caps at {finding.caps[step]:g}" if step in finding.caps else "")
+        f"{step} {finding.passes} {limit:g}{unit}"
+        + (f" caps at {finding.caps[step]:g}" if step in finding.caps else "")
         for step, limit in finding.limits.items()
     ]
-    said = steps or [f"{key} {value}" for key, value in finding.settings.items()]
+    said = steps or [f"{key} {_setting(value)}" for key, value in finding.settings.items()]
     yield f"{'':20}since {_at(finding.since)}" + (f"; policy: {', '.join(said)}" if said else "")
 
 
@@ -154,6 +155,10 @@ def _headed(title: str, lines: Iterator[str] | list[str]) -> Iterator[str]:
 
 def _value(value: float | None, unit: str) -> str:
     return "blank" if value is None else f"{value:.4g} {unit}".rstrip()
+
+
+def _setting(value: bool | int | float | str) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _at(ms: int) -> str:

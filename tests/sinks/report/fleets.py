@@ -47,9 +47,7 @@ class Told:
 
     def case(self, gpu: str, opened: int, fault: str, action: Action = Action.EVICT, **others: Any) -> None:
         told: dict[str, Any] = {"node": "n1", "state": CaseState.DRAINING, "cause": f"{fault} it was", **others}
-        eviction = records.Eviction(
-            ts=opened, cluster="c", uuid=gpu, action=action, fault=fault, opened=opened, **told
-        )
+        eviction = records.Eviction(ts=opened, cluster="c", uuid=gpu, action=action, fault=fault, opened=opened, **told)
         self.say("evictions", gpu, eviction, opened)
 
     def decision(self, gpu: str, ms: int, weight: float, held_by: str = "", cause: str = "", node: str = "n1") -> None:

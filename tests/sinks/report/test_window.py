@@ -33,7 +33,9 @@ def test_a_change_that_is_told_late_takes_no_time_back() -> None:
     assert dict(spans.hours) == {"failed": pytest.approx(38)}
 
 
-changes = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["x", "y", None]), st.integers(0, 60)), max_size=40)
+changes = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["x", "y", None]), st.integers(0, 60)), max_size=40
+)
 
 
 @given(changes)
