@@ -11,10 +11,10 @@ from schemas import records, topics
 from schemas.log import Record
 from schemas.records import Gpu
 from sinks.explain import findings, told
+from sinks.explain.incidents import shown
 from sinks.explain.model import (
     CaseSeen,
     Decided,
-    Evidence,
     Explanation,
     GroupSeen,
     Identity,
@@ -186,7 +186,7 @@ class Assembler:
         if incident.into:
             self._incidents.pop(incident.id, None)
         else:
-            self._incidents[incident.id] = self._incident(incident)
+            self._incidents[incident.id] = shown(incident, lambda gpu: self._is_mine(incident.node, gpu))
         self._timeline.incident(record.ts, incident)
         self._seen(record)
 
@@ -267,24 +267,6 @@ class Assembler:
             policy=decision.policy,
             incident=getattr(decision, "incident", ""),
         )
-
-    def _incident(self, incident: told.Incident) -> IncidentSeen:
-        evidence = [
-            Evidence(
-                what=each.what,
-                first=each.first,
-                last=each.last,
-                count=each.count,
-                gpu=each.gpu.uuid or each.gpu.bdf,
-                text=each.text,
-                raw=each.raw,
-            )
-            for each in sorted(incident.evidence, key=lambda each: each.first)
-        ]
-        others = [gpu.uuid or gpu.bdf for gpu in incident.gpus if not self._is_mine(incident.node, gpu)]
-        copied = ("id", "state", "family", "root", "text", "opened", "updated", "resolved", "count", "reopened")
-        fields = {name: getattr(incident, name) for name in copied}
-        return IncidentSeen(**fields, corruption=incident.corruption, gpus=others, evidence=evidence)
 
     def _newest_incidents(self) -> list[IncidentSeen]:
         """The open ones first, then the newest."""

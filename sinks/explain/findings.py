@@ -35,7 +35,10 @@ def because(decision: Decision | None, score: Score | None) -> str:
         return "nothing is decided about this GPU: schedulers know no weight of it"
     weight = f"weight {decision.weight:g}"
     if decision.state is not CaseState.IN_SERVICE:
-        return f"{weight}: its case is {decision.state}: {decision.cause or decision.action}"
+        still = ""
+        if score and score.condition is Condition.HEALTHY:
+            still = f"; its score is {score.score:g} by now, but the case is still open"
+        return f"{weight}: its case is {decision.state}: {decision.cause or decision.action}{still}"
     lowest = min(decision.reasons, key=lambda reason: reason.cap, default=None)
     why = f": {lowest.text or lowest.signal}" if lowest else ""
     if decision.held_by:

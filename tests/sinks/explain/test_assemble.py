@@ -100,6 +100,14 @@ def test_the_weight_is_explained_in_a_sentence(weight: float, others: dict[str, 
     assert told.explanation().because == expected
 
 
+def test_a_case_that_outlasts_its_cause_says_so() -> None:
+    told = Told()
+    told.decision(T0, 0.0, state=CaseState.DRAINED, cause="heat")
+    told.score(T0, Condition.HEALTHY, 1.0)
+    because = told.explanation().because
+    assert because == "weight 0: its case is drained: heat; its score is 1 by now, but the case is still open"
+
+
 def test_a_gpu_that_nothing_is_decided_about_has_no_weight() -> None:
     assert Told().explanation().because == "nothing is decided about this GPU: schedulers know no weight of it"
 
