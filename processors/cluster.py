@@ -163,7 +163,7 @@ class ClusterTask:
         if first:
             for neighbour in self.fleet.neighbours(member):
                 if neighbour.case.takes_node:
-                    self._node_goes(member, neighbour.case.cause)
+                    self._node_goes(member, neighbour.case.cause, neighbour.case.incident)
         self._judge(member)
 
     def _gone(self, gone: Gone) -> None:
@@ -218,7 +218,7 @@ class ClusterTask:
                 self._deliver(member, case.Recovered(member.key, self.out.now_ms))
         self._touch(member)
 
-    def _node_goes(self, member: Member, cause: str) -> None:
+    def _node_goes(self, member: Member, cause: str, incident: str) -> None:
         failed = Failed(
             member.key,
             self.out.now_ms,
@@ -227,6 +227,7 @@ class ClusterTask:
             fault="node_removed",
             hard=True,
             bystander=True,
+            incident=incident,
         )
         self._deliver(member, failed)
 
@@ -248,7 +249,7 @@ class ClusterTask:
                 self.out.eviction(member, intent.detail)
             elif isinstance(intent, RemoveNode):
                 for neighbour in self.fleet.neighbours(member):
-                    self._node_goes(neighbour, intent.cause)
+                    self._node_goes(neighbour, intent.cause, intent.incident)
             else:
                 self.out.dead_letter(intent.why)
 
@@ -312,6 +313,7 @@ def _failed(member: Member, now_ms: int) -> Failed:
         fault=_fault(change),
         hard=change.hard,
         corruption=change.corruption,
+        incident=change.incident,
     )
 
 

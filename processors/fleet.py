@@ -22,11 +22,13 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
     condition: Condition
     held_by: str
     reasons: list[tuple[str, str]]
+    incident: str = ""
 
     @classmethod
     def of(cls, decision: Decision) -> Shown:
         reasons = sorted({(reason.signal, reason.level) for reason in decision.reasons})
-        return cls(decision.weight, decision.state, decision.action, decision.condition, decision.held_by, reasons)
+        state, action, condition = decision.state, decision.action, decision.condition
+        return cls(decision.weight, state, action, condition, decision.held_by, reasons, decision.incident)
 
 
 class Member(msgspec.Struct, omit_defaults=True):

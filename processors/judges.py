@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from processors import policy as policies
-from processors.board import Board
+from processors.board import UNASSESSED, Board
 from processors.counters import Counters
+from processors.fault_intake import FaultIntake
+from processors.incidents import TAKEN_DOWN, Incidents
 from processors.ingest import Frames, Roster, Shape
 from processors.judgement import Judgement, Levels, Tick
-from processors.kernel_faults import FaultLog
 from processors.node_output import Cause, NodeOutput
 from processors.policy import Policy
 from processors.presence import Presence
@@ -33,10 +34,9 @@ GRID_MS = 5_000  # timers fire on this grid of the stream clock, between records
 class Judges:
     """All signals with their state: a row per GPU, as in the roster."""
 
-    def __init__(self, signals: tuple[Signal, ...], roster: Roster, faults: FaultLog) -> None:
+    def __init__(self, signals: tuple[Signal, ...], roster: Roster) -> None:
         self.signals = signals
         self.roster = roster
-        self.faults = faults
         self.capacity = 64
         fields = {field for signal in signals for field in signal.fields}
         changing = sorted(field for field in fields if FIELDS[field].kind is not Kind.GAUGE)
@@ -48,6 +48,8 @@ class Judges:
         self.tables = [Table(signal.columns, self.capacity) for signal in signals]
         self.rounds = Rounds(signals, self.tables, self.board, self.counters)
         self.out = NodeOutput(roster, self.board)
+        self.incidents = Incidents(signals, roster, self.board, self.out)
+        self.faults = FaultIntake(self.incidents, self.board, self.out, self.event, self.retell)
         self._reading = {
             type_: [at for at, signal in enumerate(signals) if type_ in signal.reads]
             for type_ in {type_ for signal in signals for type_ in signal.reads}
@@ -62,6 +64,8 @@ class Judges:
         self.policy = policy
         self.board.apply(policy)
         self._own = [policy.of(signal) for signal in self.signals]
+        self.incidents.apply(policy.values.node)
+        self.faults.apply(policy)
 
     # --- rows --------------------------------------------------------------------------------------------------
 
@@ -75,9 +79,11 @@ class Judges:
         for place in places:
             if place.replaced:
                 self._reset(place.row, credit_ms)
+                self.faults.left(cause, place.row, clock_ms)
                 self.out.gone(cause, place.row, place.replaced, clock_ms)
             if place.displaced is not None and place.displaced not in rows:
                 self.out.gone(cause, place.row, self.roster.uuid_of[place.displaced], clock_ms)
+                self.faults.left(cause, place.displaced, clock_ms)
                 self._retire(place.displaced)
             if place.absorbed is not None:
                 self._absorb(place.row, place.absorbed)
@@ -106,7 +112,6 @@ class Judges:
             table.reset(rows)
         self.rounds.sampled[:, rows] = 0
         self.presence.table.columns["created"][rows] = credit_ms
-        self.faults.forget(row)
 
     def _retire(self, row: int) -> None:
         self.roster.retire(row)
@@ -120,6 +125,8 @@ class Judges:
             if by_events and self.board.level[at, former] > self.board.level[at, row]:
                 self.tables[at].copy(former, row)
                 self.board.copy(at, former, row)
+        self.incidents.moved(former, row)
+        self.faults.log.forget(former)
         self._retire(former)
 
     # --- what signals are asked ----------------------------------------------------------------------------------
@@ -245,9 +252,25 @@ class Judges:
         visible = np.zeros(len(tick.rows), bool)
         for touched in tick.visible:
             visible[touched] = True
-        changed, assessed = self.board.assess(tick.rows[positions], clock(positions), late=late)
-        for position in positions[changed | (visible[positions] & assessed)].tolist():
-            self.out.verdict(cause(position), int(tick.rows[position]), int(tick.ts[position]))
+        clocks = clock(positions)
+        changed, assessed = self.board.assess(tick.rows[positions], clocks, late=late)
+        told = positions[changed | (visible[positions] & assessed)]
+        for at in np.flatnonzero(visible[positions]).tolist():
+            position, clock_ms = int(positions[at]), int(clocks[at])
+            self.incidents.judged(int(tick.rows[position]), int(tick.ts[position]), clock_ms)
+            others = self.incidents.say(cause(position), clock_ms)
+            self.retell(cause(position), np.setdiff1d(others, tick.rows[told]), int(tick.ts[position]))
+        for position in told.tolist():
+            row = int(tick.rows[position])
+            self.out.verdict(cause(position), row, int(tick.ts[position]), self.incidents.tell(row))
+
+    def retell(self, cause: Cause, rows: Array, ts: int) -> None:
+        """GPUs that are out of service, and turn out to be part of another incident than was told."""
+        verdict = self.board.verdicts.columns
+        for row in rows.tolist():
+            told = verdict["condition"][row] != UNASSESSED
+            if told and verdict["held"][row] < TAKEN_DOWN and self.incidents.tells_otherwise(row):
+                self.out.verdict(cause, row, ts, self.incidents.tell(row))
 
     def _heartbeat(self, cause: Cause, now_ms: int, count: int) -> None:
         """Rates that are not zero, now and then, whether or not a class changed."""

@@ -78,6 +78,7 @@ class NodeOutput:
         info: XidInfo,
         *,
         repeat: bool,
+        repeats: int = 0,
     ) -> None:
         """`row` None: the fault of a node (a switch), not of a GPU."""
         xid = records.Xid(
@@ -98,9 +99,17 @@ class NodeOutput:
             response=info.response,
             meaning=info.meaning,
             repeat=repeat,
+            repeats=repeats,
             raw=fault.raw,
         )
         self._add(cause, topics.XIDS, xid.node, "xid", xid, urgent=True)
+
+    def incident(self, cause: Cause, incident: records.Incident, *, urgent: bool) -> None:
+        self._add(cause, topics.INCIDENTS, incident.id, "incident", incident, urgent)
+
+    def incident_over(self, cause: Cause, id: str) -> None:
+        """It is so long over that it will not come back."""
+        self._collected.append((cause, topics.INCIDENTS, id, "tombstone", b"", False))
 
     def rate(self, cause: Cause, row: int, ts: int, at: int, level: int, quantity: str, value: float) -> None:
         rate = records.Rate(
@@ -114,7 +123,7 @@ class NodeOutput:
         )
         self._add(cause, topics.RATES, self.key(row), "rate", rate)
 
-    def verdict(self, cause: Cause, row: int, ts: int) -> None:
+    def verdict(self, cause: Cause, row: int, ts: int, incident: str = "") -> None:
         """Score for readers, condition for the cluster stage."""
         verdict = self.board.verdicts.columns
         score, held = float(verdict["score"][row]), float(verdict["held"][row])
@@ -130,7 +139,9 @@ class NodeOutput:
         }
         self._add(cause, topics.SCORES, self.key(row), "score", records.Score(**common))
         evidence = max([reason.since for reason in reasons], default=ts)
-        change = records.ConditionChange(**common, action=action, hard=hard, corruption=corruption, evidence=evidence)
+        change = records.ConditionChange(
+            **common, action=action, hard=hard, corruption=corruption, evidence=evidence, incident=incident
+        )
         self._add(cause, topics.FLEET_EVENTS, self.key(row), "condition", change, urgent=action is not Action.NONE)
 
     def gone(self, cause: Cause, row: int, uuid: str, ts: int) -> None:

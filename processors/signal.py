@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from processors.state import Column, View
 from schemas.records import KernelFault, Observation
-from schemas.states import Action
+from schemas.states import Action, Family
 from schemas.xid import XidInfo
 
 Array = npt.NDArray[Any]
@@ -58,13 +58,18 @@ class Growth(Wave, Protocol):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A kernel fault of one GPU. repeat: the same fault came less than the coalescing time ago."""
+    """A kernel fault of one GPU. repeat: the same fault came less than the coalescing time ago.
+
+    Repeats that say nothing new are not handed over. shared_since: it is one of several that came to GPUs of one job,
+    the first of them at that stream clock (0: it is not); where that turns out later it comes again, as a repeat.
+    """
 
     ts: int  # node time, ms
     clock_ms: int  # stream clock
     fault: KernelFault
     info: XidInfo
     repeat: bool
+    shared_since: int = 0
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -152,7 +157,7 @@ class Signal(ABC):
 
     fields: DCGM fields it reads (they reach the watch list). reads: types of other observations that concern it.
     required: while it cannot tell, the GPU is unknown. quantity: the name under which it reports its value, where
-    that tells the unit of its limits.
+    that tells the unit of its limits. family: of the incidents that its findings belong to.
     """
 
     name: ClassVar[str]
@@ -160,6 +165,7 @@ class Signal(ABC):
     reads: ClassVar[tuple[type[Observation], ...]] = ()
     columns: ClassVar[Mapping[str, Column]] = {}
     quantity: ClassVar[str] = ""
+    family: ClassVar[Family] = Family.OTHER
     required: ClassVar[bool] = False
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -202,6 +208,10 @@ class Signal(ABC):
     def rates(self, state: View) -> Array | None:
         """All GPUs' windowed rates, for the heartbeat of the rates topic; None for signals that keep none."""
         return None
+
+    def named(self, value: float) -> tuple[str, Family]:
+        """What kind of fault its finding is, to count by and to join incidents by."""
+        return self.name, self.family
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
         """The finding in words. limit: what was passed; None if there is no such step (any more)."""

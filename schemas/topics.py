@@ -36,6 +36,7 @@ XIDS = "xids"
 INVENTORY = "inventory"
 RATES = "rates"
 SCORES = "scores"
+INCIDENTS = "incidents"
 FLEET_EVENTS = "fleet-events"
 DECISIONS = "decisions"
 EVICTIONS = "evictions"
@@ -60,6 +61,7 @@ TOPICS: dict[str, Topic] = {
         Topic(INVENTORY, "node", None, "node to GPUs: UUID, BDF, model, serial, driver, boot id"),
         Topic(RATES, "gpu", 7 * DAY_S, "windowed error rates, on change of class and at a slow heartbeat"),
         Topic(SCORES, "gpu", None, "score, condition and reasons with their evidence"),
+        Topic(INCIDENTS, "incident", None, "related faults as one: root cause, GPUs, evidence, until it is over"),
         Topic(FLEET_EVENTS, "cluster", 30 * DAY_S, "input of the cluster stage: conditions, operators, ticks"),
         Topic(DECISIONS, "gpu", None, "what schedulers read: weight, state, action, reasons, policy version"),
         Topic(EVICTIONS, "gpu", None, "the case of a GPU that is taken out: state, reason, since when"),

@@ -40,6 +40,7 @@ ON_TOPIC: dict[str, tuple[type[msgspec.Struct], ...]] = {
     topics.INVENTORY: (records.Inventory,),
     topics.RATES: (records.Rate,),
     topics.SCORES: (records.Score,),
+    topics.INCIDENTS: (records.Incident,),
     topics.FLEET_EVENTS: get_args(records.FleetEvent),
     topics.DECISIONS: (records.Decision,),
     topics.EVICTIONS: (records.Eviction,),

@@ -10,6 +10,7 @@ from processors.signal import Out, Seconds, Share, Signal, Wave
 from processors.state import Column, View
 from schemas.fields import CLOCK_EVENT_REASONS, POWER, POWER_LIMIT, SM_CLOCK
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 Array = npt.NDArray[Any]
 
@@ -26,6 +27,7 @@ class Clocks(Signal):
     """
 
     name = "clocks"
+    family = Family.THERMAL
     fields = (SM_CLOCK, CLOCK_EVENT_REASONS, POWER, POWER_LIMIT)
     quantity = "slow_percent"
     columns = {"share": Column("f8", fill=0.0)}

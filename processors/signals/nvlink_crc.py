@@ -6,6 +6,7 @@ from processors.counting import CounterRate
 from processors.windows import RateWindow
 from schemas.fields import NVLINK_CRC_FLIT_TOTAL
 from schemas.policy import Thresholds
+from schemas.states import Family
 
 
 class NvlinkCrc(CounterRate):
@@ -15,6 +16,7 @@ class NvlinkCrc(CounterRate):
     """
 
     name = "nvlink_crc"
+    family = Family.NVLINK
     fields = (NVLINK_CRC_FLIT_TOTAL,)
     window = RateWindow("errors", slots=60, slot_s=60)
     quantity = "errors_per_hour"

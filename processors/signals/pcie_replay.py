@@ -6,6 +6,7 @@ from processors.counting import CounterRate
 from processors.windows import RateWindow
 from schemas.fields import PCIE_REPLAY_COUNTER
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 
 class PcieReplay(CounterRate):
@@ -16,6 +17,7 @@ class PcieReplay(CounterRate):
     """
 
     name = "pcie_replay"
+    family = Family.BUS
     fields = (PCIE_REPLAY_COUNTER,)
     window = RateWindow("replays", slots=12, slot_s=5)
     quantity = "replays_per_minute"

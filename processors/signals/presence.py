@@ -7,6 +7,7 @@ import numpy as np
 
 from processors.signal import Fleet, Out, Seconds, Signal
 from processors.state import View
+from schemas.states import Family
 
 
 class Presence(Signal):
@@ -17,6 +18,7 @@ class Presence(Signal):
     """
 
     name = "presence"
+    family = Family.PRESENCE
     required = True
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

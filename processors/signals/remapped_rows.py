@@ -5,12 +5,14 @@ import msgspec
 from processors.counting import LatestLevel
 from schemas.fields import REMAPPED_UNCORRECTABLE
 from schemas.policy import Thresholds
+from schemas.states import Family
 
 
 class RemappedRows(LatestLevel):
     """Memory rows remapped for uncorrectable errors, over the GPU's life: DCGM warns at 512. Ampere and later."""
 
     name = "remapped_rows"
+    family = Family.MEMORY
     fields = (REMAPPED_UNCORRECTABLE,)
     quantity = "rows_count"
 

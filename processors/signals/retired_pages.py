@@ -11,6 +11,7 @@ from processors.signal import Wave
 from processors.state import View
 from schemas.fields import RETIRED_DBE, RETIRED_SBE
 from schemas.policy import Thresholds
+from schemas.states import Family
 
 Array = npt.NDArray[Any]
 
@@ -22,6 +23,7 @@ class RetiredPages(LatestLevel):
     """
 
     name = "retired_pages"
+    family = Family.MEMORY
     fields = (RETIRED_SBE, RETIRED_DBE)
     quantity = "pages_count"
 

@@ -10,7 +10,7 @@ from processors.counting import LatestLevel
 from processors.signal import Out, Wave
 from processors.state import Column, View
 from schemas.fields import ROW_REMAP_FAILURE, ROW_REMAP_PENDING
-from schemas.states import Action
+from schemas.states import Action, Family
 
 Array = npt.NDArray[Any]
 
@@ -24,6 +24,7 @@ class RowRemap(LatestLevel):
     """
 
     name = "row_remap"
+    family = Family.MEMORY
     fields = (ROW_REMAP_FAILURE, ROW_REMAP_PENDING)
     quantity = "remap_state"
     columns = {"value": Column("f8"), "accepted": Column("i1")}

@@ -9,6 +9,7 @@ from processors.signal import Fleet, Out, Signal, Wave
 from processors.state import Column, View
 from schemas.fields import ECC_DBE_VOLATILE
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 
 class UncorrectableEcc(Signal):
@@ -19,6 +20,7 @@ class UncorrectableEcc(Signal):
     """
 
     name = "uncorrectable_ecc"
+    family = Family.MEMORY
     fields = (ECC_DBE_VOLATILE,)
     quantity = "uncorrectable_count"
     columns = {"value": Column("f8"), "total": Column("f8")}  # the counter as it stands; with all before restarts

@@ -129,7 +129,7 @@ def test_the_fleet_is_worth_splitting():
     failed = {score.node for score in heard.latest.values() if score.condition is Condition.FAILED}
     assert failed >= {"n2", "n3", "n5", "n6"}
     saved = state(task)
-    assert {saved["roster"]["rows"][0][row] for row, *_ in saved["faults"]} >= {"n3", "n4"}
+    assert {saved["roster"]["rows"][0][row] for row, *_ in saved["faults"]["log"]} >= {"n3", "n4"}
 
 
 def test_the_nodes_of_a_state_are_those_it_was_told_of_and_none_that_were_cut_away():

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from pipeline.policies import load
 from processors.policy import from_document
-from processors.signals.xid import Fact
 from processors.testing import Observations, Said, judge
 from schemas.fields import GPU_TEMP
 from schemas.records import Score
@@ -27,13 +26,6 @@ def printed(*faults: tuple[float, int], **more: Any) -> Observations:
 def only(said: Said) -> Score:
     (score,) = said.latest.values()
     return score
-
-
-@given(st.integers(0, 2**31 - 1), st.integers(-1, 126), st.integers(-1, 6), st.booleans())
-def test_a_fact_survives_as_a_number(code: int, named: int, stronger: int, again: bool) -> None:
-    fact = Fact(code, named, stronger, again)
-    assert Fact.unpacked(fact.packed()) == fact
-    assert 0 < fact.packed() < 2**63 or fact == Fact(0)
 
 
 def test_the_reason_in_words() -> None:

@@ -1,0 +1,112 @@
+"""Which faults belong together: their families, who follows whom, and which of several is the cause.
+
+Every rule stands in a table, with its reason. `what` names a kind of fault in all of them: `xid_48`, `sxid_20034`,
+or a signal's name. Sources of the facts: NVIDIA's Xid catalogue; Delta (SC'25) for what follows what.
+"""
+
+from __future__ import annotations
+
+from schemas.states import Family
+from schemas.xid import XidInfo, lookup
+
+APPLICATION_CODES = frozenset({45, 109})  # by their class the driver's, and yet mostly an application's doing
+
+_BY_CLASS = {
+    "application": Family.APPLICATION,
+    "driver": Family.DRIVER,
+    "firmware": Family.DRIVER,
+    "video": Family.DRIVER,
+    "display": Family.DRIVER,
+    "gsp": Family.GSP,
+    "memory": Family.MEMORY,
+    "bus": Family.BUS,
+    "c2c": Family.BUS,  # the link to the CPU: as the bus, it is lost as a whole
+    "nvlink": Family.NVLINK,
+    "thermal": Family.THERMAL,
+    "power": Family.POWER,
+}
+_BY_CODE = {137: Family.NVLINK}  # a fault that came in over NVLink, whatever the unit that reports it
+
+# What comes of other faults: (of which families, why). Alone it is an incident of its own family.
+_FOLLOWS: dict[str, tuple[frozenset[Family], str]] = {
+    "xid_45": (
+        frozenset(Family),
+        "the driver takes channels down after any fault, and only at times says after which",
+    ),
+    "xid_154": (frozenset(Family), "tells what another fault makes necessary"),
+    "xid_rate": (frozenset(Family), "counts what is evidence already"),
+    "presence": (
+        frozenset({Family.BUS, Family.GSP, Family.DRIVER}),
+        "a GPU that cannot be reached vanishes from the telemetry of its node",
+    ),
+    "blanks": (
+        frozenset({Family.BUS, Family.GSP, Family.DRIVER}),
+        "after Xids 79, 119 and 120 every field is blank, with fresh timestamps",
+    ),
+}
+_FAMILY_FOLLOWS = {
+    # A program on a GPU that loses memory, bus or system processor dies of it, by whatever exception.
+    Family.APPLICATION: frozenset({Family.MEMORY, Family.BUS, Family.GSP}),
+}
+
+# Which of several is the cause: the highest. First what follows, then the families, the lost bus last, as all others
+# can come of it; within a family the kinds that say most.
+_FAMILY_RANK = {
+    Family.OTHER: 5,
+    Family.APPLICATION: 10,
+    Family.PRESENCE: 15,
+    Family.DRIVER: 20,
+    Family.POWER: 30,
+    Family.THERMAL: 35,
+    Family.NVLINK: 40,
+    Family.MEMORY: 50,
+    Family.GSP: 60,
+    Family.BUS: 70,
+}
+_RANK = {
+    "xid_45": 1,
+    "xid_154": 1,
+    "xid_rate": 1,
+    "presence": 3,
+    "blanks": 2,
+    "xid_74": 44,  # often secondary to a failed peer or switch, never to counters
+    "xid_92": 50,
+    "xid_63": 51,  # what repairs the damage
+    "row_remap": 52,
+    "xid_171": 53,  # details beside a 48
+    "xid_172": 53,
+    "xid_140": 54,
+    "xid_94": 55,
+    "xid_64": 56,  # the repair failed
+    "xid_95": 57,
+    "uncorrectable_ecc": 58,  # what the counter says of a 48
+    "xid_48": 59,
+    "xid_79": 79,
+}
+FATAL_SWITCH_RANK = 48  # an NVSwitch that fails takes all its links along
+
+
+def family_of_xid(code: int) -> Family:
+    """The family of an Xid's incidents; `OTHER` where nobody has said."""
+    return _BY_CODE.get(code) or _BY_CLASS.get(str(lookup(code).category), Family.OTHER)
+
+
+def of_application(info: XidInfo) -> bool:
+    """Whether the Xid is mostly an application's doing: policies may demote it."""
+    return info.category == "application" or info.code in APPLICATION_CODES
+
+
+def may_follow(what: str, family: Family) -> frozenset[Family]:
+    """The families of faults that one of this kind and family may be the consequence of."""
+    found = _FOLLOWS.get(what)
+    return found[0] if found else _FAMILY_FOLLOWS.get(family, frozenset())
+
+
+def rank(what: str, family: Family, *, fatal: bool = False) -> int:
+    """How likely it is the cause of what came with it; the higher, the likelier."""
+    if fatal and what.startswith("sxid_"):
+        return FATAL_SWITCH_RANK
+    return _RANK.get(what, _FAMILY_RANK[family])
+
+
+assert _FAMILY_RANK.keys() == set(Family), "every family has a rank"

@@ -1,0 +1,349 @@
+"""The incidents of a partition's nodes: evidence in, records out when something is to be told.
+
+Nodes do not see each other, and each is told of its faults and findings in its own order, so that batch cuts and
+other nodes show nowhere. State is bounded: open incidents of one family and one GPU are one, kinds of evidence are
+counted, and of resolved ones a node keeps the newest few.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from processors.board import Board
+from processors.incident import NOBODY, Incident, Surroundings, Trace, gpus_of, record, same
+from processors.ingest import Roster
+from processors.node_output import Cause, NodeOutput
+from processors.policy import NodePolicy
+from processors.signal import Signal
+from schemas.records import Gpu, Inventory, gpu_key
+from schemas.states import Action, Level
+
+Array = npt.NDArray[Any]
+
+COUNTS_EVERY_MS = 60_000  # mere counts are told no oftener
+RESOLVED_MAX = 16  # that a node keeps, to be opened again
+TAKEN_DOWN = 0.7  # a finding that leaves less than this is an incident; others only add to one
+
+
+class Of(msgspec.Struct, omit_defaults=True):
+    """What is known of one node. peers: UUID -> UUIDs of the GPUs that NVLinks join to it directly.
+
+    told: row -> id of the incident that was told with the GPU's newest verdict, if there was one.
+    """
+
+    open: list[Incident] = []
+    resolved: list[Incident] = []
+    peers: dict[str, list[str]] = {}
+    told: dict[int, str] = {}
+
+
+class Incidents:
+    """See the module. Evidence is taken in first; `say` then tells what is new, behind one input record."""
+
+    def __init__(self, signals: tuple[Signal, ...], roster: Roster, board: Board, out: NodeOutput) -> None:
+        self.signals = signals
+        self.roster = roster
+        self.board = board
+        self.out = out
+        self._nodes: dict[str, Of] = {}
+        self._touched: list[tuple[str, Incident]] = []
+        self._xid = next((at for at, signal in enumerate(signals) if signal.name == "xid"), None)
+        self.apply(NodePolicy())
+
+    def apply(self, policy: NodePolicy) -> None:
+        self._quiet_ms = round(1000 * policy.incident_quiet_s)
+        self._reopen_ms = round(1000 * policy.incident_reopen_s)
+        self._window_ms = round(1000 * policy.incident_window_s)
+
+    def listed(self, inventory: Inventory) -> None:
+        peers = {gpu.uuid: sorted(gpu.peers) for gpu in inventory.gpus if gpu.peers}
+        if peers or inventory.node in self._nodes:
+            self._of(inventory.node).peers = peers
+
+    # --- evidence ------------------------------------------------------------------------------------------------
+
+    @property
+    def xids_judged(self) -> bool:
+        """Whether a signal keeps what Xids mean: only then can one be a standing cause."""
+        return self._xid is not None and bool(self.board.enabled[self._xid])
+
+    def add(self, node: str, trace: Trace, clock_ms: int, previous: str = "") -> None:
+        """One more fault. previous: the kind that it says it comes of."""
+        of = self._of(node)
+        incident = self._holder(of, trace.key)
+        if incident is None and previous:
+            incident = self._holder(of, (previous, trace.row, ""))
+        if incident is None:
+            incident = self._open(of, node, trace, clock_ms)
+        incident.take([trace])
+        incident.active_ms = max(incident.active_ms, clock_ms)
+        incident.unsaid = True
+        self._join(of, node, incident)
+
+    def count(self, node: str, key: tuple[str, int, str], ts: int, clock_ms: int) -> bool:
+        """One more line that says nothing new; False if no open incident knows its kind."""
+        of = self._nodes.get(node)
+        incident = self._holder(of, key) if of else None
+        if of is None or incident is None:
+            return False
+        trace = incident.find(key)
+        assert trace is not None, key
+        trace.count += 1
+        trace.last, trace.over = max(trace.last, ts), False
+        incident.active_ms = max(incident.active_ms, clock_ms)
+        incident.unsaid = True
+        if len(of.open) > 1:
+            self._join(of, node, incident)
+        return True
+
+    def blame(self, node: str, key: tuple[str, int, str], job: str, action: Action) -> None:
+        """A fault that is known already turns out to be a job's: so it is answered, and so it is joined."""
+        of = self._of(node)
+        incident = self._holder(of, key)
+        trace = incident.find(key) if incident else None
+        if incident is not None and trace is not None:
+            trace.job, trace.action, trace.corruption = job, action, False
+            self._join(of, node, incident)
+
+    def xid_level(self, row: int) -> int:
+        """The class in which the GPU's Xids put it."""
+        return Level.NONE if self._xid is None else int(self.board.level[self._xid, row])
+
+    def judged(self, row: int, ts: int, clock_ms: int) -> None:
+        """What signals find of a GPU has changed: each finding begins to stand, or ends."""
+        node, levels = self.roster.node_of[row], self.board.level[:, row].tolist()
+        of = self._nodes.get(node)
+        caps = [float(self.board.caps[at, level + 1]) for at, level in enumerate(levels)]
+        down = {at for at, level in enumerate(levels) if level > Level.FINE and caps[at] < TAKEN_DOWN}
+        if not down and (of is None or not of.open):
+            return
+        standing = set()
+        for at, level in enumerate(levels):
+            mild = level > Level.FINE and caps[at] < 1.0 and at != self._xid
+            if at in down or mild or self.board.told_unknown(at, row):
+                trace = self._finding(at, row, ts)
+                standing.add(trace.what)
+                self._found(node, trace, clock_ms, opens=at in down)
+        evicted = self._xid in down
+        for incident in self._of(node).open:
+            for trace in incident.traces:
+                stands = evicted if trace.event else trace.what in standing
+                if trace.row == row and trace.standing and not stands:
+                    trace.standing = False
+                    incident.active_ms = max(incident.active_ms, clock_ms)
+
+    def _finding(self, at: int, row: int, ts: int) -> Trace:
+        reason = self.board.reason(at, row)
+        what, family = self.signals[at].named(reason.value if reason.value is not None else 0.0)
+        action, _, corruption = self.board.fault_by(at, row)
+        return Trace(
+            what=what,
+            family=family,
+            row=row,
+            gpu=self._gpu(row),
+            first=ts,
+            last=ts,
+            text=reason.text,
+            action=action,
+            corruption=corruption,
+            event=at == self._xid,
+            standing=True,
+        )
+
+    def _found(self, node: str, trace: Trace, clock_ms: int, *, opens: bool) -> None:
+        of = self._of(node)
+        incident = self._holder(of, trace.key)
+        known = incident.find(trace.key) if incident else None
+        if known is None:
+            alone = Incident(id="", traces=[trace], born_ms=clock_ms, active_ms=clock_ms)
+            if opens or any(same(each, alone, self._around(of)) for each in of.open):
+                self.add(node, trace, clock_ms)
+        elif known.standing or known.event:
+            known.standing, known.action, known.corruption = True, trace.action, trace.corruption
+            self._touch(node, incident)
+        else:
+            self.add(node, trace, clock_ms)
+
+    def vouched(self, row: int, now_ms: int, *, operator: bool) -> None:
+        """An operator's word, or a passed diagnostic: what is known of the GPU is over, but for what still stands."""
+        node = self.roster.node_of[row]
+        of = self._nodes.get(node)
+        for incident in [*of.open] if of else ():
+            for trace in incident.traces:
+                if trace.row == row and (operator or not trace.standing):
+                    trace.standing, trace.over = False, True
+            if incident.over:
+                self._resolve(node, incident, now_ms)
+
+    def left(self, row: int, now_ms: int) -> None:
+        """The GPU is not in this row any more; what is known of it stays, under its name."""
+        of = self._nodes.get(self.roster.node_of[row])
+        self.vouched(row, now_ms, operator=True)
+        for incident in (*of.open, *of.resolved) if of else ():
+            for trace in incident.traces:
+                if trace.row == row:
+                    trace.row, trace.place = NOBODY, gpu_key("", trace.gpu.uuid, trace.gpu.bdf)
+
+    def moved(self, former: int, row: int) -> None:
+        """The rows turn out to be of one GPU."""
+        node = self.roster.node_of[row]
+        of = self._nodes.get(node)
+        for incident in (*of.open, *of.resolved) if of else ():
+            traces, incident.traces = incident.traces, []
+            for trace in traces:
+                if trace.row == former:
+                    trace.row = row
+                incident.take([trace])
+        for incident in [*of.open] if of else ():
+            if of and incident in of.open:
+                self._join(of, node, incident)
+
+    # --- which incident ------------------------------------------------------------------------------------------
+
+    def of(self, row: int) -> str:
+        """The id of the gravest open incident of a GPU; empty: there is none."""
+        of = self._nodes.get(self.roster.node_of[row])
+        own = [incident for incident in of.open if incident.concerns(row)] if of else []
+        return max(own, key=lambda incident: incident.gravity).id if own else ""
+
+    def tell(self, row: int) -> str:
+        """The same, to be told with a verdict."""
+        id, node = self.of(row), self.roster.node_of[row]
+        if id:
+            self._of(node).told[row] = id
+        elif node in self._nodes:
+            self._nodes[node].told.pop(row, None)
+        return id
+
+    def tells_otherwise(self, row: int) -> bool:
+        of = self._nodes.get(self.roster.node_of[row])
+        return of is not None and self.of(row) not in ("", of.told.get(row))
+
+    def _of(self, node: str) -> Of:
+        return self._nodes.setdefault(node, Of())
+
+    def _gpu(self, row: int) -> Gpu:
+        return Gpu(uuid=self.roster.uuid_of[row], bdf=self.roster.bdf_of[row])
+
+    def _holder(self, of: Of, key: tuple[str, int, str]) -> Incident | None:
+        return next((incident for incident in of.open if incident.find(key)), None)
+
+    def _open(self, of: Of, node: str, trace: Trace, clock_ms: int) -> Incident:
+        """An incident without evidence yet: a resolved one whose root this is, if it is not too old, else a new one."""
+        where = trace.gpu.bdf or trace.gpu.uuid or trace.place or "-"
+        id = f"{node}/{where}/{trace.family}/{trace.first}"
+        for incident in reversed(of.resolved):
+            returns = incident.root.key == trace.key and clock_ms - incident.resolved_ms < self._reopen_ms
+            if incident.id == id or (returns and not incident.into):
+                of.resolved.remove(incident)
+                incident.resolved_ms, incident.into = 0, ""
+                incident.reopened += 1
+                break
+        else:
+            incident = Incident(id=id, traces=[], born_ms=clock_ms, active_ms=clock_ms)
+        of.open.append(incident)
+        return incident
+
+    def _join(self, of: Of, node: str, incident: Incident) -> None:
+        """Make one of all open incidents that `incident` shows to be one; the one that was told of first stays."""
+        around = self._around(of)
+        while True:
+            others = [other for other in of.open if other is not incident and same(incident, other, around)]
+            if not others:
+                break
+            other = max(others, key=lambda each: each.gravity)
+            stays, goes = sorted((incident, other), key=lambda each: (not each.said, each.born_ms, each.id))
+            of.open.remove(goes)
+            stays.take(goes.traces)
+            stays.active_ms = max(stays.active_ms, goes.active_ms)
+            stays.dropped += goes.dropped
+            stays.unsaid = True
+            if goes.said:
+                goes.into, goes.resolved_ms = stays.id, stays.active_ms
+                of.resolved.append(goes)
+                self._touch(node, goes)
+            incident = stays
+        self._touch(node, incident)
+
+    def _around(self, of: Of) -> Surroundings:
+        def joined(a: Gpu, b: Gpu) -> bool:
+            """Without direct links, all GPUs of a node meet at its switches."""
+            ours, theirs = of.peers.get(a.uuid), of.peers.get(b.uuid)
+            if not ours and not theirs:
+                return True
+            return b.uuid in (ours or ()) or a.uuid in (theirs or ())
+
+        return Surroundings(joined, self._window_ms)
+
+    # --- telling -------------------------------------------------------------------------------------------------
+
+    def _touch(self, node: str, incident: Incident | None) -> None:
+        if incident is not None:
+            self._touched.append((node, incident))
+
+    def say(self, cause: Cause, clock_ms: int) -> Array:
+        """Tell what is new beyond counts. Returns the rows of GPUs that it concerns, rising."""
+        if not self._touched:
+            return np.empty(0, "i8")
+        touched, self._touched = self._touched, []
+        rows: set[int] = set()
+        for node, incident in {incident.id: (node, incident) for node, incident in touched}.values():
+            known = self._of(node)
+            here = any(incident is each for each in (*known.open, *known.resolved))  # else another has absorbed it
+            if here and self._tell(cause, node, incident, clock_ms):
+                rows.update(trace.row for trace in incident.traces if trace.row != NOBODY)
+        return np.array(sorted(rows), "i8")
+
+    def _tell(self, cause: Cause, node: str, incident: Incident, clock_ms: int, *, always: bool = False) -> bool:
+        for trace in incident.traces:
+            if trace.row != NOBODY:
+                trace.gpu = self._gpu(trace.row)
+        others = [self._gpu(row) for row in self.roster.rows_of(node)]
+        kinds = sorted((trace.what, trace.gpu.uuid, trace.gpu.bdf, trace.place) for trace in incident.traces)
+        grave = [incident.root.what, incident.action, incident.corruption, incident.reopened, incident.resolved_ms]
+        said = msgspec.json.encode([*grave, gpus_of(incident, others), kinds]).decode()
+        if said == incident.said and not always:
+            return False
+        incident.said, incident.said_ms, incident.unsaid = said, clock_ms, False
+        told = record(incident, node, self.roster.nodes[node].cluster, others)
+        self.out.incident(cause, told, urgent=not always)
+        return True
+
+    def _resolve(self, node: str, incident: Incident, now_ms: int) -> None:
+        of = self._of(node)
+        of.open.remove(incident)
+        of.resolved.append(incident)
+        incident.resolved_ms = now_ms
+        self._touch(node, incident)
+
+    def timer(self, cause: Cause, now_ms: int) -> None:
+        """Resolve what has come to rest, tell how counts have grown, forget what is long over."""
+        for node in sorted(self._nodes):
+            of = self._nodes[node]
+            for incident in [*of.open]:
+                if not incident.standing and now_ms - incident.active_ms >= self._quiet_ms:
+                    self._resolve(node, incident, now_ms)
+                elif incident.unsaid and now_ms - incident.said_ms >= COUNTS_EVERY_MS:
+                    self._tell(cause, node, incident, now_ms, always=True)
+            self.say(cause, now_ms)
+            excess = of.resolved[:-RESOLVED_MAX]
+            for incident in [*of.resolved]:
+                if incident in excess or now_ms - incident.resolved_ms >= self._reopen_ms:
+                    of.resolved.remove(incident)
+                    self.out.incident_over(cause, incident.id)
+            if not of.open:
+                of.told.clear()
+            if not (of.open or of.resolved or of.peers):
+                del self._nodes[node]
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------
+
+    def save(self) -> dict[str, Any]:
+        return {node: msgspec.to_builtins(self._nodes[node]) for node in sorted(self._nodes)}
+
+    def load(self, saved: dict[str, Any]) -> None:
+        self._nodes = {node: msgspec.convert(of, Of) for node, of in saved.items()}
