@@ -107,11 +107,10 @@ class FaultIntake:
         since = min((hit.first_ms for hit in job), default=0)
         for hit in job[:-1]:
             self.incidents.blame(fault.node, (f"xid_{hit.code}", hit.row, ""), name, _action(verdict))
-        concerned = self.incidents.say(cause, clock_ms)
         if row != NOBODY:
             self._ask(cause, row, Event(ts, clock_ms, fault, info, news.kind != "new", since))
         self._take_back(cause, job, since)
-        self._retell(cause, concerned, ts)
+        self._retell(cause, self.incidents.say(cause, clock_ms), ts)
 
     def _take_back(self, cause: Cause, job: list[Hit], since: int) -> None:
         """GPUs that were taken out for what turns out to be a job's fault are back at once: nothing was wrong."""

@@ -85,13 +85,12 @@ class Incidents:
         self._join(of, node, incident)
 
     def count(self, node: str, key: tuple[str, int, str], ts: int, clock_ms: int) -> bool:
-        """One more line that says nothing new; False if no open incident knows its kind."""
+        """One more line that says nothing new; False if no open incident knows its kind, or it is the first of all."""
         of = self._nodes.get(node)
         incident = self._holder(of, key) if of else None
-        if of is None or incident is None:
+        trace = incident.find(key) if incident else None
+        if of is None or incident is None or trace is None or ts < trace.first:
             return False
-        trace = incident.find(key)
-        assert trace is not None, key
         trace.count += 1
         trace.last, trace.over = max(trace.last, ts), False
         incident.active_ms = max(incident.active_ms, clock_ms)
