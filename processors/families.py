@@ -27,8 +27,22 @@ _BY_CLASS = {
 }
 _BY_CODE = {137: Family.NVLINK}  # a fault that came in over NVLink, whatever the unit that reports it
 
+# Who is one with whom: why faults of one family are.
+ABOUT = {
+    Family.MEMORY: "an error with its repair (48 with 63, 64, 92, 94, 95, 171, 172), and what counters say of it",
+    Family.BUS: "a GPU, or its link to the CPU, that is lost; replays before that",
+    Family.GSP: "the GPU's system processor no longer answers, and nothing else can be asked",
+    Family.NVLINK: "both ends of a link report it, and all GPUs behind a switch: one incident of the node",
+    Family.APPLICATION: "a program's exceptions follow from each other; of one job, on all its GPUs",
+    Family.DRIVER: "what the driver or the GPU's controllers report of themselves",
+    Family.THERMAL: "heat and what the GPU does about it",
+    Family.POWER: "power and what the GPU does about it",
+    Family.PRESENCE: "GPUs of a node that fall silent together do so with their node",
+    Family.OTHER: "what nobody has put elsewhere",
+}
+
 # What comes of other faults: (of which families, why). Alone it is an incident of its own family.
-_FOLLOWS: dict[str, tuple[frozenset[Family], str]] = {
+FOLLOWS: dict[str, tuple[frozenset[Family], str]] = {
     "xid_45": (
         frozenset(Family),
         "the driver takes channels down after any fault, and only at times says after which",
@@ -44,14 +58,16 @@ _FOLLOWS: dict[str, tuple[frozenset[Family], str]] = {
         "after Xids 79, 119 and 120 every field is blank, with fresh timestamps",
     ),
 }
-_FAMILY_FOLLOWS = {
-    # A program on a GPU that loses memory, bus or system processor dies of it, by whatever exception.
-    Family.APPLICATION: frozenset({Family.MEMORY, Family.BUS, Family.GSP}),
+FAMILY_FOLLOWS: dict[Family, tuple[frozenset[Family], str]] = {
+    Family.APPLICATION: (
+        frozenset({Family.MEMORY, Family.BUS, Family.GSP}),
+        "a program on a GPU that loses memory, bus or system processor dies of it, by whatever exception",
+    ),
 }
 
 # Which of several is the cause: the highest. First what follows, then the families, the lost bus last, as all others
 # can come of it; within a family the kinds that say most.
-_FAMILY_RANK = {
+FAMILY_RANK = {
     Family.OTHER: 5,
     Family.APPLICATION: 10,
     Family.PRESENCE: 15,
@@ -63,7 +79,7 @@ _FAMILY_RANK = {
     Family.GSP: 60,
     Family.BUS: 70,
 }
-_RANK = {
+RANK = {
     "xid_45": 1,
     "xid_154": 1,
     "xid_rate": 1,
@@ -98,15 +114,15 @@ def of_application(info: XidInfo) -> bool:
 
 def may_follow(what: str, family: Family) -> frozenset[Family]:
     """The families of faults that one of this kind and family may be the consequence of."""
-    found = _FOLLOWS.get(what)
-    return found[0] if found else _FAMILY_FOLLOWS.get(family, frozenset())
+    found = FOLLOWS.get(what) or FAMILY_FOLLOWS.get(family)
+    return found[0] if found else frozenset()
 
 
 def rank(what: str, family: Family, *, fatal: bool = False) -> int:
     """How likely it is the cause of what came with it; the higher, the likelier."""
     if fatal and what.startswith("sxid_"):
         return FATAL_SWITCH_RANK
-    return _RANK.get(what, _FAMILY_RANK[family])
+    return RANK.get(what, FAMILY_RANK[family])
 
 
-assert _FAMILY_RANK.keys() == set(Family), "every family has a rank"
+assert FAMILY_RANK.keys() == ABOUT.keys() == set(Family), "every family has a rank, and a word about it"

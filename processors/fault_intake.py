@@ -116,8 +116,7 @@ class FaultIntake:
         """GPUs that were taken out for what turns out to be a job's fault are back at once: nothing was wrong."""
         for hit in job[:-1]:
             if not hit.told:
-                xid = self.incidents.xid_level(hit.row)
-                if xid >= Level.CRITICAL:
+                if self.incidents.xid_level(hit.row) > Level.FINE:
                     self._board.verdicts.columns["held"][hit.row] = 1.0
                 self._ask(cause, hit.row, Event(hit.ts, hit.first_ms, hit.fault, lookup(hit.code), True, since))
         for hit in job:

@@ -161,6 +161,14 @@ class Incident(msgspec.Struct, kw_only=True, omit_defaults=True):
             self.dropped += sum(trace.count for trace in self.traces[TRACES_MAX:])
             del self.traces[TRACES_MAX:]
 
+    def absorb(self, other: Incident) -> None:
+        """`other` turns out to be part of this one."""
+        self.take(other.traces)
+        self.active_ms = max(self.active_ms, other.active_ms)
+        self.dropped += other.dropped
+        self.unsaid = True
+        other.into, other.resolved_ms = self.id, self.active_ms
+
 
 class Surroundings(NamedTuple):
     """joined: whether NVLinks join two GPUs. window_ms: how near to each other related faults are."""

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from processors.board import Board
-from processors.incident import NOBODY, Incident, Surroundings, Trace, gpus_of, record, same
+from processors.incident import NOBODY, Incident, Trace, gpus_of, record, same
 from processors.ingest import Roster
+from processors.node_incidents import Key, NodeIncidents
 from processors.node_output import Cause, NodeOutput
 from processors.policy import NodePolicy
 from processors.signal import Signal
@@ -25,20 +26,7 @@ from schemas.states import Action, Level
 Array = npt.NDArray[Any]
 
 COUNTS_EVERY_MS = 60_000  # mere counts are told no oftener
-RESOLVED_MAX = 16  # that a node keeps, to be opened again
 TAKEN_DOWN = 0.7  # a finding that leaves less than this is an incident; others only add to one
-
-
-class Of(msgspec.Struct, omit_defaults=True):
-    """What is known of one node. peers: UUID -> UUIDs of the GPUs that NVLinks join to it directly.
-
-    told: row -> id of the incident that was told with the GPU's newest verdict, if there was one.
-    """
-
-    open: list[Incident] = []
-    resolved: list[Incident] = []
-    peers: dict[str, list[str]] = {}
-    told: dict[int, str] = {}
 
 
 class Incidents:
@@ -49,7 +37,7 @@ class Incidents:
         self.roster = roster
         self.board = board
         self.out = out
-        self._nodes: dict[str, Of] = {}
+        self._nodes: dict[str, NodeIncidents] = {}
         self._touched: list[tuple[str, Incident]] = []
         self._xid = next((at for at, signal in enumerate(signals) if signal.name == "xid"), None)
         self.apply(NodePolicy())
@@ -74,23 +62,20 @@ class Incidents:
     def add(self, node: str, trace: Trace, clock_ms: int, previous: str = "") -> None:
         """One more fault. previous: the kind that it says it comes of."""
         of = self._of(node)
-        incident = self._holder(of, trace.key)
-        if incident is None and previous:
-            incident = self._holder(of, (previous, trace.row, ""))
-        if incident is None:
-            incident = self._open(of, node, trace, clock_ms)
+        known = of.find(trace.key) or (of.find((previous, trace.row, "")) if previous else None)
+        incident = known[0] if known else of.begin(node, trace, clock_ms, self._reopen_ms)
         incident.take([trace])
         incident.active_ms = max(incident.active_ms, clock_ms)
         incident.unsaid = True
         self._join(of, node, incident)
 
-    def count(self, node: str, key: tuple[str, int, str], ts: int, clock_ms: int) -> bool:
+    def count(self, node: str, key: Key, ts: int, clock_ms: int) -> bool:
         """One more line that says nothing new; False if no open incident knows its kind, or it is the first of all."""
         of = self._nodes.get(node)
-        incident = self._holder(of, key) if of else None
-        trace = incident.find(key) if incident else None
-        if of is None or incident is None or trace is None or ts < trace.first:
+        known = of.find(key) if of else None
+        if of is None or known is None or ts < known[1].first:
             return False
+        incident, trace = known
         trace.count += 1
         trace.last, trace.over = max(trace.last, ts), False
         incident.active_ms = max(incident.active_ms, clock_ms)
@@ -99,12 +84,12 @@ class Incidents:
             self._join(of, node, incident)
         return True
 
-    def blame(self, node: str, key: tuple[str, int, str], job: str, action: Action) -> None:
+    def blame(self, node: str, key: Key, job: str, action: Action) -> None:
         """A fault that is known already turns out to be a job's: so it is answered, and so it is joined."""
         of = self._of(node)
-        incident = self._holder(of, key)
-        trace = incident.find(key) if incident else None
-        if incident is not None and trace is not None:
+        known = of.find(key)
+        if known:
+            incident, trace = known
             trace.job, trace.action, trace.corruption = job, action, False
             self._join(of, node, incident)
 
@@ -155,34 +140,34 @@ class Incidents:
 
     def _found(self, node: str, trace: Trace, clock_ms: int, *, opens: bool) -> None:
         of = self._of(node)
-        incident = self._holder(of, trace.key)
-        known = incident.find(trace.key) if incident else None
-        if known is None:
-            alone = Incident(id="", traces=[trace], born_ms=clock_ms, active_ms=clock_ms)
-            if opens or any(same(each, alone, self._around(of)) for each in of.open):
-                self.add(node, trace, clock_ms)
-        elif known.standing or known.event:
+        found = of.find(trace.key)
+        if found and (found[1].standing or found[1].event):
+            known = found[1]
             known.standing, known.action, known.corruption = True, trace.action, trace.corruption
-            self._touch(node, incident)
-        else:
+            self._touch(node, found[0])
+            return
+        alone = Incident(id="", traces=[trace], born_ms=clock_ms, active_ms=clock_ms)
+        around = of.around(self._window_ms)
+        if opens or found or any(same(each, alone, around) for each in of.open):
             self.add(node, trace, clock_ms)
 
     def vouched(self, row: int, now_ms: int, *, operator: bool) -> None:
         """An operator's word, or a passed diagnostic: what is known of the GPU is over, but for what still stands."""
         node = self.roster.node_of[row]
         of = self._nodes.get(node)
-        for incident in [*of.open] if of else ():
+        if of is None:
+            return
+        for incident in [*of.open]:
             for trace in incident.traces:
                 if trace.row == row and (operator or not trace.standing):
                     trace.standing, trace.over = False, True
             if incident.over:
-                self._resolve(node, incident, now_ms)
+                self._resolve(of, node, incident, now_ms)
 
     def left(self, row: int, now_ms: int) -> None:
         """The GPU is not in this row any more; what is known of it stays, under its name."""
-        of = self._nodes.get(self.roster.node_of[row])
         self.vouched(row, now_ms, operator=True)
-        for incident in (*of.open, *of.resolved) if of else ():
+        for incident in self._nodes.get(self.roster.node_of[row], ()):
             for trace in incident.traces:
                 if trace.row == row:
                     trace.row, trace.place = NOBODY, gpu_key("", trace.gpu.uuid, trace.gpu.bdf)
@@ -191,14 +176,16 @@ class Incidents:
         """The rows turn out to be of one GPU."""
         node = self.roster.node_of[row]
         of = self._nodes.get(node)
-        for incident in (*of.open, *of.resolved) if of else ():
+        if of is None:
+            return
+        for incident in of:
             traces, incident.traces = incident.traces, []
             for trace in traces:
                 if trace.row == former:
                     trace.row = row
                 incident.take([trace])
-        for incident in [*of.open] if of else ():
-            if of and incident in of.open:
+        for incident in [*of.open]:
+            if any(incident is each for each in of.open):
                 self._join(of, node, incident)
 
     # --- which incident ------------------------------------------------------------------------------------------
@@ -222,61 +209,15 @@ class Incidents:
         of = self._nodes.get(self.roster.node_of[row])
         return of is not None and self.of(row) not in ("", of.told.get(row))
 
-    def _of(self, node: str) -> Of:
-        return self._nodes.setdefault(node, Of())
+    def _of(self, node: str) -> NodeIncidents:
+        return self._nodes.setdefault(node, NodeIncidents())
 
     def _gpu(self, row: int) -> Gpu:
         return Gpu(uuid=self.roster.uuid_of[row], bdf=self.roster.bdf_of[row])
 
-    def _holder(self, of: Of, key: tuple[str, int, str]) -> Incident | None:
-        return next((incident for incident in of.open if incident.find(key)), None)
-
-    def _open(self, of: Of, node: str, trace: Trace, clock_ms: int) -> Incident:
-        """An incident without evidence yet: a resolved one whose root this is, if it is not too old, else a new one."""
-        where = trace.gpu.bdf or trace.gpu.uuid or trace.place or "-"
-        id = f"{node}/{where}/{trace.family}/{trace.first}"
-        for incident in reversed(of.resolved):
-            returns = incident.root.key == trace.key and clock_ms - incident.resolved_ms < self._reopen_ms
-            if incident.id == id or (returns and not incident.into):
-                of.resolved.remove(incident)
-                incident.resolved_ms, incident.into = 0, ""
-                incident.reopened += 1
-                break
-        else:
-            incident = Incident(id=id, traces=[], born_ms=clock_ms, active_ms=clock_ms)
-        of.open.append(incident)
-        return incident
-
-    def _join(self, of: Of, node: str, incident: Incident) -> None:
-        """Make one of all open incidents that `incident` shows to be one; the one that was told of first stays."""
-        around = self._around(of)
-        while True:
-            others = [other for other in of.open if other is not incident and same(incident, other, around)]
-            if not others:
-                break
-            other = max(others, key=lambda each: each.gravity)
-            stays, goes = sorted((incident, other), key=lambda each: (not each.said, each.born_ms, each.id))
-            of.open.remove(goes)
-            stays.take(goes.traces)
-            stays.active_ms = max(stays.active_ms, goes.active_ms)
-            stays.dropped += goes.dropped
-            stays.unsaid = True
-            if goes.said:
-                goes.into, goes.resolved_ms = stays.id, stays.active_ms
-                of.resolved.append(goes)
-                self._touch(node, goes)
-            incident = stays
-        self._touch(node, incident)
-
-    def _around(self, of: Of) -> Surroundings:
-        def joined(a: Gpu, b: Gpu) -> bool:
-            """Without direct links, all GPUs of a node meet at its switches."""
-            ours, theirs = of.peers.get(a.uuid), of.peers.get(b.uuid)
-            if not ours and not theirs:
-                return True
-            return b.uuid in (ours or ()) or a.uuid in (theirs or ())
-
-        return Surroundings(joined, self._window_ms)
+    def _join(self, of: NodeIncidents, node: str, incident: Incident) -> None:
+        for changed in of.join(incident, self._window_ms):
+            self._touch(node, changed)
 
     # --- telling -------------------------------------------------------------------------------------------------
 
@@ -292,7 +233,7 @@ class Incidents:
         rows: set[int] = set()
         for node, incident in {incident.id: (node, incident) for node, incident in touched}.values():
             known = self._of(node)
-            here = any(incident is each for each in (*known.open, *known.resolved))  # else another has absorbed it
+            here = any(incident is each for each in known)  # else another has absorbed it
             if here and self._tell(cause, node, incident, clock_ms):
                 rows.update(trace.row for trace in incident.traces if trace.row != NOBODY)
         return np.array(sorted(rows), "i8")
@@ -312,11 +253,8 @@ class Incidents:
         self.out.incident(cause, told, urgent=not always)
         return True
 
-    def _resolve(self, node: str, incident: Incident, now_ms: int) -> None:
-        of = self._of(node)
-        of.open.remove(incident)
-        of.resolved.append(incident)
-        incident.resolved_ms = now_ms
+    def _resolve(self, of: NodeIncidents, node: str, incident: Incident, now_ms: int) -> None:
+        of.resolve(incident, now_ms)
         self._touch(node, incident)
 
     def timer(self, cause: Cause, now_ms: int) -> None:
@@ -325,18 +263,15 @@ class Incidents:
             of = self._nodes[node]
             for incident in [*of.open]:
                 if not incident.standing and now_ms - incident.active_ms >= self._quiet_ms:
-                    self._resolve(node, incident, now_ms)
+                    self._resolve(of, node, incident, now_ms)
                 elif incident.unsaid and now_ms - incident.said_ms >= COUNTS_EVERY_MS:
                     self._tell(cause, node, incident, now_ms, always=True)
             self.say(cause, now_ms)
-            excess = of.resolved[:-RESOLVED_MAX]
-            for incident in [*of.resolved]:
-                if incident in excess or now_ms - incident.resolved_ms >= self._reopen_ms:
-                    of.resolved.remove(incident)
-                    self.out.incident_over(cause, incident.id)
+            for incident in of.forget(now_ms, self._reopen_ms):
+                self.out.incident_over(cause, incident.id)
             if not of.open:
                 of.told.clear()
-            if not (of.open or of.resolved or of.peers):
+            if of.empty:
                 del self._nodes[node]
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
@@ -345,4 +280,4 @@ class Incidents:
         return {node: msgspec.to_builtins(self._nodes[node]) for node in sorted(self._nodes)}
 
     def load(self, saved: dict[str, Any]) -> None:
-        self._nodes = {node: msgspec.convert(of, Of) for node, of in saved.items()}
+        self._nodes = {node: msgspec.convert(of, NodeIncidents) for node, of in saved.items()}

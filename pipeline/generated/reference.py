@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from pipeline import policies
 from pipeline.cli import cli
 from pipeline.generated import json_schemas
+from pipeline.generated.incident_page import incidents
 from pipeline.generated.markdown import code, fence, page, prose, table
 from pipeline.topology import STAGES
 from processors import case
@@ -54,6 +55,7 @@ def files() -> Iterator[tuple[str, str]]:
     pages: dict[str, Callable[[], str]] = {
         "signals": signals,
         "xids": xids,
+        "incidents": incidents,
         "policy": policy,
         "records": record_page,
         "metrics": metrics,
