@@ -58,12 +58,10 @@ FOLLOWS: dict[str, tuple[frozenset[Family], str]] = {
         "after Xids 79, 119 and 120 every field is blank, with fresh timestamps",
     ),
 }
-FAMILY_FOLLOWS: dict[Family, tuple[frozenset[Family], str]] = {
-    Family.APPLICATION: (
-        frozenset({Family.MEMORY, Family.BUS, Family.GSP}),
-        "a program on a GPU that loses memory, bus or system processor dies of it, by whatever exception",
-    ),
-}
+# Of these a program dies, by whatever exception: what applications print with them is no fault of theirs.
+FATAL_TO_PROGRAMS = frozenset(
+    {"xid_48", "xid_79", "xid_94", "xid_95", "xid_119", "xid_120", "xid_140", "uncorrectable_ecc"}
+)
 
 # Which of several is the cause: the highest. First what follows, then the families, the lost bus last, as all others
 # can come of it; within a family the kinds that say most.
@@ -112,10 +110,12 @@ def of_application(info: XidInfo) -> bool:
     return info.category == "application" or info.code in APPLICATION_CODES
 
 
-def may_follow(what: str, family: Family) -> frozenset[Family]:
-    """The families of faults that one of this kind and family may be the consequence of."""
-    found = FOLLOWS.get(what) or FAMILY_FOLLOWS.get(family)
-    return found[0] if found else frozenset()
+def follows(what: str, family: Family, other: str, other_family: Family) -> bool:
+    """Whether a fault may be the consequence of another one on the same GPU."""
+    found = FOLLOWS.get(what)
+    if found:
+        return other_family in found[0]
+    return family is Family.APPLICATION and other in FATAL_TO_PROGRAMS
 
 
 def rank(what: str, family: Family, *, fatal: bool = False) -> int:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from processors.board import Board
 from processors.families import family_of_xid
 from processors.incident import NOBODY, Trace
 from processors.incidents import Incidents
@@ -25,18 +24,22 @@ FELL_OFF_THE_BUS = 79
 SILENT = Verdict(Level.FINE, 0, corruption=False, hard=False, action=None)
 
 Array = npt.NDArray[Any]
-Ask = Callable[[Cause, int, Event], None]
 Retell = Callable[[Cause, Array, int], None]
 
 
-class FaultIntake:
-    """The kernel faults of a partition. ask: puts an event of a GPU to the signals. retell: see `Judges.retell`."""
+class Ask(Protocol):
+    """Puts an event of the GPU at `row` to the signals."""
 
-    def __init__(self, incidents: Incidents, board: Board, out: NodeOutput, ask: Ask, retell: Retell) -> None:
+    def __call__(self, cause: Cause, row: int, event: Event, *, pardoned: bool = False) -> None: ...
+
+
+class FaultIntake:
+    """The kernel faults of a partition. ask, retell: see `processors.judges`."""
+
+    def __init__(self, incidents: Incidents, out: NodeOutput, ask: Ask, retell: Retell) -> None:
         self.log = FaultLog()
         self.shared = SharedFaults()
         self.incidents = incidents
-        self._board = board
         self._out = out
         self._ask = ask
         self._retell = retell
@@ -116,9 +119,8 @@ class FaultIntake:
         """GPUs that were taken out for what turns out to be a job's fault are back at once: nothing was wrong."""
         for hit in job[:-1]:
             if not hit.told:
-                if self.incidents.xid_level(hit.row) > Level.FINE:
-                    self._board.verdicts.columns["held"][hit.row] = 1.0
-                self._ask(cause, hit.row, Event(hit.ts, hit.first_ms, hit.fault, lookup(hit.code), True, since))
+                event = Event(hit.ts, hit.first_ms, hit.fault, lookup(hit.code), True, since)
+                self._ask(cause, hit.row, event, pardoned=self.incidents.xid_level(hit.row) > Level.FINE)
         for hit in job:
             hit.told = True
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from processors.families import may_follow, rank
+from processors.families import FATAL_TO_PROGRAMS, follows, rank
 from schemas import records
 from schemas.records import Gpu
 from schemas.states import Action, Family, IncidentState
@@ -31,8 +31,8 @@ class Trace(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     first, last: event times, ms. text, raw: of the first. event: it comes of kernel lines, else of a signal.
     action, corruption: what its newest occurrence asks for. fatal: it takes all GPUs of the node along.
-    standing: its cause is still there. over: somebody has vouched for the GPU since. job: whose
-    fault it is, if it is a job's.
+    mild: a finding that only adds to what there is. standing: its cause is still there. over: somebody has vouched
+    for the GPU since. job: whose fault it is, if it is a job's.
     """
 
     what: str
@@ -49,6 +49,7 @@ class Trace(msgspec.Struct, kw_only=True, omit_defaults=True):
     corruption: bool = False
     event: bool = False
     fatal: bool = False
+    mild: bool = False
     standing: bool = False
     over: bool = False
     job: str = ""
@@ -59,7 +60,7 @@ class Trace(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     @property
     def rank(self) -> int:
-        return rank(self.what, self.family, fatal=self.fatal)
+        return 0 if self.mild else rank(self.what, self.family, fatal=self.fatal)
 
     @property
     def order(self) -> tuple[int, int, str, str, str]:
@@ -77,6 +78,7 @@ class Trace(msgspec.Struct, kw_only=True, omit_defaults=True):
             self.last, self.action, self.corruption = other.last, other.action, other.corruption
         self.count += other.count
         self.fatal |= other.fatal
+        self.mild &= other.mild
         self.standing |= other.standing
         self.over &= other.over
         self.job = self.job or other.job
@@ -132,7 +134,7 @@ class Incident(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     @property
     def standing(self) -> bool:
-        return any(trace.standing for trace in self.traces)
+        return any(trace.standing and not trace.mild for trace in self.traces)
 
     @property
     def over(self) -> bool:
@@ -163,7 +165,7 @@ class Incident(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     def absorb(self, other: Incident) -> None:
         """`other` turns out to be part of this one."""
-        self.take(other.traces)
+        self.take(msgspec.structs.replace(trace) for trace in other.traces)
         self.active_ms = max(self.active_ms, other.active_ms)
         self.dropped += other.dropped
         self.unsaid = True
@@ -207,16 +209,13 @@ def akin(a: Trace, b: Trace, around: Surroundings) -> bool:
 def attaches(one: Incident, other: Incident, around: Surroundings) -> bool:
     """Whether all of `one` is a consequence of `other`: its likeliest cause may be one of a fault of the other's."""
     root = one.root
-    families = may_follow(root.what, root.family)
-    return (
-        bool(families)
-        and root.rank < other.root.rank
-        and any(
-            x.row == y.row != NOBODY and y.family in families and x.near(y, around.window_ms)
-            for x in one.traces
-            for y in other.traces
-        )
-    )
+
+    def may_cause(trace: Trace) -> bool:
+        told = trace.event or trace.what in FATAL_TO_PROGRAMS or not root.event  # the kernel tells of what it has seen
+        return told and not trace.mild and follows(root.what, root.family, trace.what, trace.family)
+
+    causes = [trace for trace in other.traces if may_cause(trace)] if root.rank < other.root.rank else []
+    return any(x.row == y.row != NOBODY and x.near(y, around.window_ms) for x in one.traces for y in causes)
 
 
 def record(incident: Incident, node: str, cluster: str, others: Iterable[Gpu]) -> records.Incident:

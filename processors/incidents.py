@@ -109,9 +109,9 @@ class Incidents:
         for at, level in enumerate(levels):
             mild = level > Level.FINE and caps[at] < 1.0 and at != self._xid
             if at in down or mild or self.board.told_unknown(at, row):
-                trace = self._finding(at, row, ts)
+                trace = self._finding(at, row, ts, mild=at not in down)
                 standing.add(trace.what)
-                self._found(node, trace, clock_ms, opens=at in down)
+                self._found(node, trace, clock_ms)
         evicted = self._xid in down
         for incident in self._of(node).open:
             for trace in incident.traces:
@@ -120,7 +120,7 @@ class Incidents:
                     trace.standing = False
                     incident.active_ms = max(incident.active_ms, clock_ms)
 
-    def _finding(self, at: int, row: int, ts: int) -> Trace:
+    def _finding(self, at: int, row: int, ts: int, *, mild: bool) -> Trace:
         reason = self.board.reason(at, row)
         what, family = self.signals[at].named(reason.value if reason.value is not None else 0.0)
         action, _, corruption = self.board.fault_by(at, row)
@@ -135,20 +135,22 @@ class Incidents:
             action=action,
             corruption=corruption,
             event=at == self._xid,
+            mild=mild,
             standing=True,
         )
 
-    def _found(self, node: str, trace: Trace, clock_ms: int, *, opens: bool) -> None:
+    def _found(self, node: str, trace: Trace, clock_ms: int) -> None:
         of = self._of(node)
         found = of.find(trace.key)
         if found and (found[1].standing or found[1].event):
             known = found[1]
             known.standing, known.action, known.corruption = True, trace.action, trace.corruption
-            self._touch(node, found[0])
+            known.mild &= trace.mild
+            self._join(of, node, found[0])
             return
         alone = Incident(id="", traces=[trace], born_ms=clock_ms, active_ms=clock_ms)
         around = of.around(self._window_ms)
-        if opens or found or any(same(each, alone, around) for each in of.open):
+        if not trace.mild or found or any(same(each, alone, around) for each in of.open):
             self.add(node, trace, clock_ms)
 
     def vouched(self, row: int, now_ms: int, *, operator: bool) -> None:

@@ -49,7 +49,7 @@ class Judges:
         self.rounds = Rounds(signals, self.tables, self.board, self.counters)
         self.out = NodeOutput(roster, self.board)
         self.incidents = Incidents(signals, roster, self.board, self.out)
-        self.faults = FaultIntake(self.incidents, self.board, self.out, self.event, self.retell)
+        self.faults = FaultIntake(self.incidents, self.out, self.event, self.retell)
         self._reading = {
             type_: [at for at, signal in enumerate(signals) if type_ in signal.reads]
             for type_ in {type_ for signal in signals for type_ in signal.reads}
@@ -169,8 +169,10 @@ class Judges:
             late=True,
         )
 
-    def event(self, cause: Cause, row: int, event: Event) -> None:
-        """A kernel fault of one GPU."""
+    def event(self, cause: Cause, row: int, event: Event, *, pardoned: bool = False) -> None:
+        """A kernel fault of one GPU. pardoned: it turns out to be none of the GPU's, which need not wait to be well."""
+        if pardoned:
+            self.board.verdicts.columns["held"][row] = 1.0
         self._ask(
             self._evented,
             cause,
@@ -178,6 +180,7 @@ class Judges:
             event.ts,
             event.clock_ms,
             lambda signal, state, own, out: signal.on_event(event, state, own, out),
+            always=pardoned,
         )
 
     def report(self, cause: Cause, rows: Array, report: Report) -> None:

@@ -246,6 +246,23 @@ def test_a_warning_is_evidence_of_an_open_incident_and_opens_none() -> None:
     assert kinds(only(judge(log))) == ["xid_48", "retired_pages"]
 
 
+def test_a_warning_is_never_the_cause_and_keeps_nothing_open() -> None:
+    log = after(told(node(1), [Line(7, 63)], start_s=7.0), 8, 3, {GPU_TEMP: 50, RETIRED_SBE: 11})
+    incident = only(judge(after(log, 12, 700, {GPU_TEMP: 50, RETIRED_SBE: 11}, 4)))
+    assert (incident.root, kinds(incident), incident.state.value) == ("xid_63", ["xid_63", "retired_pages"], "resolved")
+
+
+def test_a_warning_of_another_family_is_no_evidence() -> None:
+    log = after(told(node(1), [Line(7, 13)], start_s=7.0), 8, 3, {GPU_TEMP: 50, RETIRED_SBE: 11})
+    assert kinds(only(judge(log))) == ["xid_13"]
+
+
+def test_a_finding_that_is_no_kernel_line_explains_no_kernel_line() -> None:
+    """A GPU too hot, and a program that is killed on it."""
+    log = told(after(node(1), 7, 3, {GPU_TEMP: 99}), [Line(10, 45)], start_s=10.0)
+    assert [incident.root for incident in last(judge(log))] == ["temperature", "xid_45"]
+
+
 def test_findings_of_one_kind_are_one_incident_until_nothing_has_come_of_it_for_ten_minutes() -> None:
     log = after(node(1), 7, 60, {GPU_TEMP: 50, MEMORY_TEMP: 60})
     for start in range(100, 400, 20):  # too hot, and not, and again

@@ -10,7 +10,7 @@ from pipeline.kits import check_cuts
 from pipeline.policies import load
 from processors.node import NodeTask
 from processors.policy import from_document
-from processors.testing import Observations, Said, decide, gpu, judge
+from processors.testing import Observations, Said, decide, gpu, judge, ms
 from schemas.fields import GPU_TEMP
 from schemas.states import Action, Condition, Family
 
@@ -100,8 +100,12 @@ def test_one_gpu_hit_again_and_again_is_not_several() -> None:
 
 
 def test_a_gpu_with_a_fault_of_its_own_stays_out() -> None:
-    said = judge(hits(node(), (9, 48, 0), (10, 31, 0), (12, 31, 1), pid=77))
+    log = hits(node(), (9, 48, 0), (10, 31, 0), (12, 31, 1), pid=77)
+    for second in range(13, 30):
+        log.frame("n1", second, {GPU_TEMP: [99, 50, 50, 50]})
+    said = judge(log.tick(30.0))
     assert weights(said) == {0: 0.0, 1: 1.0, 2: 1.0, 3: 1.0}
+    assert {score.held for score in said.scores if score.uuid == gpu("n1", 0).uuid and score.ts > ms(9)} == {0.0}
 
 
 def test_an_older_fault_is_not_pardoned_by_a_newer_one_of_the_same_code() -> None:
