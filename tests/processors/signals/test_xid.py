@@ -86,6 +86,31 @@ def test_repeats_count_for_whoever_was_put_back() -> None:
     assert only(judge(log.restore("n1", 40.0))).score == 1.0
 
 
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("days", "policy", "action"),
+    [
+        (29.9, "default", Action.EVICT_PERMANENTLY),
+        (30.1, "default", Action.EVICT),
+        (400.0, "spec", Action.EVICT_PERMANENTLY),
+    ],
+)
+def test_a_double_bit_error_after_the_days_of_the_policy_is_not_a_second_one(
+    days: float, policy: str, action: Action
+) -> None:
+    log = printed((7, 48)).policy(8.0, load(policy)).restore("n1", 20.0).fault("n1", 20.0 + days * DAY, 48)
+    assert judge(log).conditions[-1].action is action
+
+
+def test_another_policy_counts_the_days_anew() -> None:
+    log = printed((7, 48)).restore("n1", 20.0).fault("n1", 10 * DAY, 48)
+    assert judge(log).conditions[-1].action is Action.EVICT_PERMANENTLY
+    shorter = from_document("x", {"signals": {"xid": {"repeat_days": 7.0}}})
+    assert judge(log.policy(10 * DAY + 10, shorter)).conditions[-1].action is Action.EVICT
+
+
 @settings(max_examples=50)
 @given(st.lists(st.sampled_from([31, 43, 45, 48, 63, 64, 79, 94, 119, 13, 999]), max_size=12), st.randoms())
 def test_the_order_of_xids_does_not_matter(codes: list[int], random: Any) -> None:
