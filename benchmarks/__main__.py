@@ -8,11 +8,13 @@ import sys
 NAMES = (
     "node_stage",
     "cluster_stage",
+    "prediction",
     "run_cost",
     "startup",
     "agent_cost",
     "agent_latency",
     "agent_memory",
+    "nvml_cost",
     "kafka_backlog",
     "kafka_faust",
     "kafka_streams_others",

@@ -39,9 +39,11 @@ TYPES: dict[str, Any] = {
     topics.RATES: records.Rate,
     topics.SCORES: records.Score,
     topics.INCIDENTS: records.Incident,
+    topics.PREDICTIONS: records.Prediction,
     topics.FLEET_EVENTS: records.FleetEvent,
     topics.DECISIONS: records.Decision,
     topics.EVICTIONS: records.Eviction,
+    topics.GROUPS: records.GroupVerdict,
     topics.DEAD_LETTER: records.DeadLetter,
 }
 

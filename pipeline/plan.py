@@ -17,7 +17,8 @@ from producers.simulator import SPEED
 from producers.source import Source, SourceError
 
 DEFAULT_SOURCE = "simulator:64"
-FILE_SOURCES = ("kernel-log:", "recording:", "exporter:")
+FILE_SOURCES = ("kernel-log:", "recording:", "exporter:", "nvlink-status:", "bandwidth:")
+FOLLOWED = ("kernel-log:", "nvlink-status:", "bandwidth:")  # with --follow they have no end
 LIVE_SOURCES = ("kmsg", "journal", "dcgm", "nvml")
 
 
@@ -120,7 +121,7 @@ def _data_dir(settings: Settings, names: Sequence[str]) -> Path | None:
     if settings.data_dir:
         return Path(settings.data_dir).expanduser()
     endless = [
-        name in LIVE_SOURCES or "://" in name or (settings.follow and name.startswith("kernel-log:")) for name in names
+        name in LIVE_SOURCES or "://" in name or (settings.follow and name.startswith(FOLLOWED)) for name in names
     ]
     if all(endless):
         home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"

@@ -43,6 +43,7 @@ STAGES = (
             topics.RATES,
             topics.SCORES,
             topics.INCIDENTS,
+            topics.PREDICTIONS,
             topics.FLEET_EVENTS,
             topics.DEAD_LETTER,
         ),
@@ -51,7 +52,7 @@ STAGES = (
     Stage(
         name="cluster",
         input=topics.FLEET_EVENTS,
-        outputs=(topics.DECISIONS, topics.EVICTIONS, topics.DEAD_LETTER),
+        outputs=(topics.DECISIONS, topics.EVICTIONS, topics.GROUPS, topics.DEAD_LETTER),
         make=ClusterTask,
     ),
 )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from processors import case, checkpoints
+from processors import case, checkpoints, cluster_groups
 from processors import policy as policies
 from processors.budget import Removal, admit
 from processors.case import Announce, Case, Event, Failed, RemoveNode
@@ -22,6 +22,7 @@ from processors.cluster_output import ClusterOutput
 from processors.cluster_policy import Policy
 from processors.fleet import Fleet, Member
 from processors.fleet_events import fleet_event
+from processors.groups import Groups, GroupsSaved
 from processors.versions import complaint
 from schemas.log import Checkpoint, Output, Record
 from schemas.policy import known
@@ -29,11 +30,11 @@ from schemas.records import (
     Bandwidth,
     ConditionChange,
     Gone,
+    Inventory,
     LinkStatus,
     Operator,
     Placement,
     PolicyChange,
-    Reason,
     Tick,
 )
 from schemas.states import Action, Condition
@@ -61,6 +62,7 @@ class Saved(msgspec.Struct):
     policies: list[tuple[int, str]]
     members: list[Member]
     newest: list[tuple[str, int, Place]] = []
+    groups: GroupsSaved = msgspec.field(default_factory=GroupsSaved)
 
 
 class ClusterTask:
@@ -71,6 +73,7 @@ class ClusterTask:
         self.policy = Policy()
         self.policy_id = policies.from_document("default", {}).id
         self.fleet = Fleet()
+        self.groups = Groups(self.policy.groups)
         self.out = ClusterOutput(partition)
         self._policies: list[tuple[int, str]] = []
         self._clock_ms = 0  # the stream clock: running maximum of the append times
@@ -81,9 +84,10 @@ class ClusterTask:
         self._handle: dict[type[Any], Callable[[Any], None]] = {
             ConditionChange: self._judged,
             Gone: self._gone,
-            LinkStatus: lambda links: None,
-            Bandwidth: lambda bandwidth: None,
-            Placement: lambda placement: None,
+            Inventory: self._group_event,
+            LinkStatus: self._group_event,
+            Bandwidth: self._group_event,
+            Placement: self._group_event,
             Operator: self._operator,
             PolicyChange: self._change_policy,
             Tick: lambda tick: None,
@@ -103,7 +107,8 @@ class ClusterTask:
                 self.out.dead_letter(complaint(record, error))
             else:
                 self._handle[type(event)](event)
-                self._settle()
+                if not isinstance(event, Bandwidth):  # a tool measures many pairs at once: they are judged together
+                    self._settle()
             outputs += self.out.take()
             self._next_offset = record.offset + 1
         return outputs
@@ -112,7 +117,7 @@ class ClusterTask:
         members = [self.fleet.members[key] for key in sorted(self.fleet.members)]
         newest = [(stage, partition, place) for (stage, partition), place in sorted(self._newest.items())]
         policy = msgspec.to_builtins(self.policy)
-        saved = Saved(self._clock_ms, policy, self.policy_id, self._policies, members, newest)
+        saved = Saved(self._clock_ms, policy, self.policy_id, self._policies, members, newest, self.groups.save())
         return checkpoints.pack(VERSION, self._next_offset, saved)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -123,6 +128,9 @@ class ClusterTask:
         self._newest = {(stage, partition): place for stage, partition, place in saved.newest}
         self._next_offset = checkpoint.next_offset
         self.fleet = Fleet(saved.members)
+        self.groups = Groups(self.policy.groups, saved.groups)
+        for gpu in self.groups.gpus:
+            self.groups.recall(gpu, cluster_groups.presence(self.fleet.members.get(gpu)))
         self._deadlines = []
         for member in saved.members:
             self._schedule(member.case)
@@ -139,6 +147,8 @@ class ClusterTask:
                 self._deliver(member, case.Deadline(key, at_ms))
                 self._settle()
         self.out.now_ms = self._clock_ms
+        if self.groups.pass_time(self._clock_ms):
+            self._settle()
 
     def _check_fresh(self, record: Record) -> None:
         """A derived record that comes again, however the log has come by it, would turn the fleet back in time.
@@ -175,6 +185,7 @@ class ClusterTask:
         self._deliver(member, case.Left(member.key, self.out.now_ms))
         self.out.tombstone(member)
         self.fleet.remove(member.key)
+        self.groups.forget(member.key)
 
     def _operator(self, word: Operator) -> None:
         member = self.fleet.find(word.node, word.uuid, word.bdf)
@@ -184,9 +195,18 @@ class ClusterTask:
             self.out.dead_letter(f"restore of an unknown GPU: uuid {word.uuid!r}, {word.node}/{word.bdf}")
         else:
             note = f"by {word.author or 'an operator'}" + (f": {word.note}" if word.note else "")
-            member.spent = self.policy.stops(member.change)
+            member.spent = self._stops(member)
             self.fleet.end_wait(member)
             self._deliver(member, case.Restored(member.key, self.out.now_ms, note))
+
+    def _group_event(self, event: Inventory | LinkStatus | Bandwidth | Placement) -> None:
+        try:
+            gpus = cluster_groups.take(event, self.groups, self.fleet, self.out.now_ms)
+        except ValueError as error:
+            self.out.dead_letter(str(error))
+            return
+        for gpu in gpus:
+            self._see(gpu)
 
     def _change_policy(self, change: PolicyChange) -> None:
         identity = (change.ts, change.id)
@@ -199,6 +219,7 @@ class ClusterTask:
             self.out.dead_letter(f"policy {change.id}: cluster: {error}")
             return
         self.policy_id = change.id
+        self.groups.change_policy(self.policy.groups)
         for key in sorted(self.fleet.members):
             self._judge(self.fleet.members[key])
 
@@ -206,14 +227,14 @@ class ClusterTask:
 
     def _judge(self, member: Member) -> None:
         """Hold the newest judgement against the policy; a removal still has to be admitted (`_settle`)."""
-        stops = self.policy.stops(member.change)
+        stops = self._stops(member)
         if stops and not member.spent and not member.case.open:
             self.fleet.waiting.add(member.key)
         else:
             self.fleet.end_wait(member)
         if member.case.open:
             if stops:
-                self._deliver(member, _failed(member, self.out.now_ms))
+                self._deliver(member, self._failed(member))
             elif member.change.condition is not Condition.UNKNOWN:
                 self._deliver(member, case.Recovered(member.key, self.out.now_ms))
         self._touch(member)
@@ -264,16 +285,35 @@ class ClusterTask:
     # --- case -> decision ----------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Admit removals, firm ones first, then the worst score; then decide what has changed."""
+        """Admit removals, firm ones first, then the worst score; judge groups; then decide what has changed."""
         members = self.fleet.members
         if self.fleet.waiting:
             self._admit()
+        while self._judge_groups():  # a GPU that goes for its group's sake may change another group
+            if self.fleet.waiting:
+                self._admit()
         touched, self._touched = self._touched, {}
         for key in touched:
             if key in members:
                 member = members[key]
                 member.weight = self._weight(member)
                 self.out.decision(member, member.weight, self.policy_id)
+
+    def _judge_groups(self) -> bool:
+        """Tell groups who has come and gone, and members what they are to blame for; whether there was any news."""
+        for key in self._touched:
+            self._see(key)
+        told = False
+        for news in self.groups.judge():
+            told = True
+            self.out.group(news.group, news.verdict, self.policy_id)
+            for member in cluster_groups.concerned(news, self.fleet, self.out.now_ms):
+                self._judge(member)
+        return told
+
+    def _see(self, key: str) -> None:
+        if key in self.groups:
+            self.groups.see(key, cluster_groups.presence(self.fleet.members.get(key)))
 
     def _admit(self) -> None:
         """Those that waited before wait on, and cost nothing, until there is room."""
@@ -286,7 +326,7 @@ class ClusterTask:
             discretionary, _, key = heapq.heappop(line)
             held_by = self._held_by(discretionary)
             if not held_by:
-                self._deliver(members[key], _failed(members[key], self.out.now_ms))
+                self._deliver(members[key], self._failed(members[key]))
         for key in waiting & self._touched.keys():
             members[key].held_by = held_by
 
@@ -298,38 +338,29 @@ class ClusterTask:
             return 0.0
         if member.change.condition is Condition.UNKNOWN:
             return member.weight or 0.0  # frozen; nobody has ever known it: no traffic
-        if self.policy.stops(member.change):  # held back, or overruled until it is judged again
+        if self._stops(member):  # held back, or overruled until it is judged again
             return self.policy.weight_zero_at if member.weight is None else member.weight
         return self.policy.weight(member.change.held)
 
+    def _stops(self, member: Member) -> bool:
+        return self.policy.stops(member.change) or cluster_groups.asked_out(member, self.policy)
 
-def _failed(member: Member, now_ms: int) -> Failed:
-    change = member.change
-    return Failed(
-        member.key,
-        now_ms,
-        action=change.action,
-        cause=_cause(change),
-        fault=_fault(change),
-        hard=change.hard,
-        corruption=change.corruption,
-        incident=change.incident,
-    )
-
-
-def _worst(change: ConditionChange) -> Reason | None:
-    """Of equals the oldest."""
-    return min(change.reasons, key=lambda reason: (reason.cap, reason.since, reason.signal), default=None)
+    def _failed(self, member: Member) -> Failed:
+        change, now_ms = member.change, self.out.now_ms
+        if not self.policy.stops(change):
+            return cluster_groups.failed(member, now_ms)
+        return Failed(
+            member.key,
+            now_ms,
+            action=change.action,
+            cause=_cause(change),
+            fault=cluster_groups.fault(change.reasons),
+            hard=change.hard,
+            corruption=change.corruption,
+            incident=change.incident,
+        )
 
 
 def _cause(change: ConditionChange) -> str:
-    worst = _worst(change)
+    worst = cluster_groups.worst(change.reasons)
     return f"{change.condition}, no reason given" if worst is None else worst.text or f"{worst.signal} {worst.level}"
-
-
-def _fault(change: ConditionChange) -> str:
-    """What kind of thing takes the GPU out: few values, whatever was measured."""
-    worst = _worst(change)
-    if worst is None:
-        return "unknown"
-    return f"xid_{worst.value:.0f}" if worst.signal == "xid" and worst.value is not None else worst.signal

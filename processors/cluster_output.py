@@ -9,7 +9,7 @@ from processors.fleet import Member, Shown
 from schemas import topics
 from schemas.dead_letters import letter
 from schemas.log import Output, Record
-from schemas.records import Decision, Eviction, encode
+from schemas.records import Decision, Eviction, GroupVerdict, encode
 from schemas.states import Action, Condition
 
 
@@ -39,7 +39,7 @@ class ClusterOutput:
             action=_action(member),
             held_by=member.held_by,
             cause=member.case.cause if member.case.open else "",
-            reasons=member.change.reasons,
+            reasons=[*member.change.reasons, *(reason for _, reason in sorted(member.groups.items()))],
             policy=policy_id,
             incident=_incident(member),
         )
@@ -61,6 +61,14 @@ class ClusterOutput:
             incident=case.incident,
         )
         self._say(topics.EVICTIONS, member.key, "eviction", encode(eviction), urgent=True)
+
+    def group(self, name: str, verdict: GroupVerdict | None, policy_id: str) -> None:
+        """The verdict on a group; None: there is no such group any more."""
+        if verdict is None:
+            self._say(topics.GROUPS, name, "tombstone", b"", urgent=True)
+        else:
+            verdict.ts, verdict.policy = self.now_ms, policy_id
+            self._say(topics.GROUPS, name, "group", encode(verdict), urgent=True)
 
     def tombstone(self, member: Member) -> None:
         """Nothing is known under the member's key any more."""

@@ -12,13 +12,27 @@ from schemas.states import Condition
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
+class GroupsPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How tensor-parallel groups are judged.
+
+    pair_share_min: a pair of GPUs with less than this share of the expected bandwidth is an issue.
+    bandwidth_fresh_s: how long a measurement outranks what the number of links makes expect.
+    evict: a GPU to blame for a group that cannot go on is taken out of service, within the budget. Otherwise the
+    verdict only asks the scheduler to place the group without it.
+    """
+
+    pair_share_min: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.8
+    bandwidth_fresh_s: Annotated[float, msgspec.Meta(ge=0.0, le=31_536_000.0)] = 86_400.0
+    evict: bool = False
+
+
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """gpus_out_max: GPUs out of service at once that discretionary removals may add up to; None = no budget.
 
     gpus_out_share: the same as a share of all known GPUs, at least one GPU; the smaller of both counts.
     drain_timeout_s: how long a GPU may finish its requests before it counts as drained.
     weight_zero_at: a score up to here gets no traffic. weight_full_above: a score above gets all of it;
-    between them the weight is the score.
+    between them the weight is the score. groups: tensor-parallel groups.
     """
 
     gpus_out_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = 50
@@ -26,6 +40,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     drain_timeout_s: Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)] = 30.0
     weight_zero_at: Share = 0.3
     weight_full_above: Share = 0.7
+    groups: GroupsPolicy = GroupsPolicy()
 
     def __post_init__(self) -> None:
         if self.weight_zero_at > self.weight_full_above:

@@ -6,24 +6,27 @@ or a signal's name. Sources of the facts: NVIDIA's Xid catalogue; Delta (SC'25) 
 
 from __future__ import annotations
 
+from schemas.fault_terms import FaultClass
 from schemas.states import Family
-from schemas.xid import XidInfo, lookup
-
-APPLICATION_CODES = frozenset({45, 109})  # by their class the driver's, and yet mostly an application's doing
+from schemas.xid import lookup
 
 _BY_CLASS = {
-    "application": Family.APPLICATION,
-    "driver": Family.DRIVER,
-    "firmware": Family.DRIVER,
-    "video": Family.DRIVER,
-    "display": Family.DRIVER,
-    "gsp": Family.GSP,
-    "memory": Family.MEMORY,
-    "bus": Family.BUS,
-    "c2c": Family.BUS,  # the link to the CPU: as the bus, it is lost as a whole
-    "nvlink": Family.NVLINK,
-    "thermal": Family.THERMAL,
-    "power": Family.POWER,
+    FaultClass.APPLICATION: Family.APPLICATION,
+    FaultClass.DRIVER: Family.DRIVER,
+    FaultClass.FIRMWARE: Family.DRIVER,
+    FaultClass.VIDEO: Family.DRIVER,
+    FaultClass.DISPLAY: Family.DRIVER,
+    FaultClass.SECURITY: Family.DRIVER,
+    FaultClass.GSP: Family.GSP,
+    FaultClass.MEMORY: Family.MEMORY,
+    FaultClass.BUS: Family.BUS,
+    FaultClass.C2C: Family.BUS,  # the link to the CPU: as the bus, it is lost as a whole
+    FaultClass.NVLINK: Family.NVLINK,
+    FaultClass.THERMAL: Family.THERMAL,
+    FaultClass.POWER: Family.POWER,
+    FaultClass.INFO: Family.OTHER,
+    FaultClass.UNUSED: Family.OTHER,
+    FaultClass.OTHER: Family.OTHER,
 }
 _BY_CODE = {137: Family.NVLINK}  # a fault that came in over NVLink, whatever the unit that reports it
 
@@ -102,12 +105,10 @@ FATAL_SWITCH_RANK = 48  # an NVSwitch that fails takes all its links along
 
 def family_of_xid(code: int) -> Family:
     """The family of an Xid's incidents; `OTHER` where nobody has said."""
-    return _BY_CODE.get(code) or _BY_CLASS.get(str(lookup(code).category), Family.OTHER)
-
-
-def of_application(info: XidInfo) -> bool:
-    """Whether the Xid is mostly an application's doing: policies may demote it."""
-    return info.category == "application" or info.code in APPLICATION_CODES
+    info = lookup(code)
+    if info.application and info.category is FaultClass.VIDEO:  # a program's use of the video units
+        return Family.APPLICATION
+    return _BY_CODE.get(code) or _BY_CLASS[info.category]
 
 
 def follows(what: str, family: Family, other: str, other_family: Family) -> bool:
@@ -125,4 +126,5 @@ def rank(what: str, family: Family, *, fatal: bool = False) -> int:
     return RANK.get(what, FAMILY_RANK[family])
 
 
+assert _BY_CLASS.keys() == set(FaultClass), "every class has a family"
 assert FAMILY_RANK.keys() == ABOUT.keys() == set(Family), "every family has a rank, and a word about it"

@@ -3,28 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
 from processors.families import family_of_xid
 from processors.incident import NOBODY, Trace
 from processors.incidents import Incidents
-from processors.kernel_faults import FaultLog, Key, News
+from processors.kernel_faults import FaultLog, Key
 from processors.node_output import Cause, NodeOutput
 from processors.policy import Policy
 from processors.shared_faults import Hit, SharedFaults
 from processors.signal import Event
-from processors.xid_facts import Fact, Verdict, answer
+from processors.xid_facts import Fact, Verdict, answer, outcome
+from schemas import sxid
 from schemas.records import Gpu, KernelFault
 from schemas.states import Action, Family, Level
-from schemas.xid import Severity, XidInfo, lookup, of_switch
+from schemas.sxid import Fatality, SxidInfo
+from schemas.xid import Severity, XidInfo, lookup
 
 FELL_OFF_THE_BUS = 79
-SILENT = Verdict(Level.FINE, 0, corruption=False, hard=False, action=None)
 
 Array = npt.NDArray[Any]
 Retell = Callable[[Cause, Array, int], None]
+
+
+class Line(NamedTuple):
+    """A fault of the GPU at `row`, or of a switch or an unnamed GPU (NOBODY).
+
+    ts: its time, corrected, ms. clock_ms: the stream clock.
+    """
+
+    cause: Cause
+    row: int
+    fault: KernelFault
+    ts: int
+    clock_ms: int
+
+    @property
+    def code(self) -> int:
+        return FELL_OFF_THE_BUS if self.fault.code is None else self.fault.code
+
+    @property
+    def info(self) -> XidInfo | SxidInfo:
+        return sxid.lookup(self.code, self.fault.severity) if self.fault.fault == "sxid" else lookup(self.code)
+
+    @property
+    def key(self) -> Key:
+        """Of its run."""
+        if self.row != NOBODY:
+            return Key(self.row, self.code, "xid")
+        return Key(self.row, self.code, self.fault.fault, self.fault.node, self.fault.bdf)
+
+    @property
+    def what(self) -> str:
+        return f"{'sxid' if self.fault.fault == 'sxid' else 'xid'}_{self.code}"
+
+    @property
+    def place(self) -> str:
+        return self.fault.bdf if self.row == NOBODY else ""
+
+    @property
+    def trace_key(self) -> tuple[str, int, str]:
+        return self.what, self.row, self.place
 
 
 class Ask(Protocol):
@@ -48,72 +89,44 @@ class FaultIntake:
         self._policy: Any = policy.signal("xid")
         self._coalesce_ms = int(policy.values.node.coalesce_s * 1000)
 
-    def take(self, cause: Cause, row: int, fault: KernelFault, ts: int, clock_ms: int) -> bool:
-        """A fault of the GPU at `row`, or of a switch or an unnamed GPU (NOBODY); False: it was known already.
-
-        ts: its time, corrected, ms. clock_ms: the stream clock.
-        """
-        code = FELL_OFF_THE_BUS if fault.code is None else fault.code
-        info = of_switch(fault.severity) if fault.fault == "sxid" else lookup(code)
-        key = Key(row, code, "xid") if row != NOBODY else Key(row, code, fault.fault, fault.node, fault.bdf)
-        fact = Fact.of(fault, code)
-        says = fact.process, fault.pid, fact.named, fact.stronger >= 0
-        news = self.log.see(key, fault, ts, clock_ms, self._coalesce_ms, says)
+    def take(self, line: Line) -> bool:
+        """Take a fault in; False: it was known already."""
+        fault, ts, clock_ms = line.fault, line.ts, line.clock_ms
+        fact = Fact.of(fault, line.code)
+        says = fact.process, fault.pid, fact.named, fact.stronger, fault.severity
+        news = self.log.see(line.key, fault, ts, clock_ms, self._coalesce_ms, says)
         if news.kind == "double":
             return False
         if not news.left_out:
-            self._out.xid(cause, fault, None if row == NOBODY else row, ts, info, repeat=news.kind != "new")
-        what = f"{'sxid' if fault.fault == 'sxid' else 'xid'}_{code}"
-        place = fault.bdf if row == NOBODY else ""
-        if news.kind == "same" and self.incidents.count(fault.node, (what, row, place), ts, clock_ms):
-            return True
-        self._take_news(cause, row, fault, ts, clock_ms, info, fact, news, what)
+            at = None if line.row == NOBODY else line.row
+            self._out.xid(line.cause, fault, at, ts, line.info, repeat=news.kind != "new")
+        counted = news.kind == "same" and self.incidents.count(fault.node, line.trace_key, ts, clock_ms)
+        if not counted:
+            self._take_news(line, fact, repeat=news.kind != "new")
+            self._retell(line.cause, self.incidents.say(line.cause, clock_ms), ts)
         return True
 
-    def _take_news(
-        self,
-        cause: Cause,
-        row: int,
-        fault: KernelFault,
-        ts: int,
-        clock_ms: int,
-        info: XidInfo,
-        fact: Fact,
-        news: News,
-        what: str,
-    ) -> None:
+    def _take_news(self, line: Line, fact: Fact, *, repeat: bool) -> None:
+        fault, info, row = line.fault, line.info, line.row
+        previous = f"xid_{fault.previous}" if fault.previous else ""
+        if isinstance(info, SxidInfo):
+            self.incidents.add(fault.node, _of_switch(line, info), line.clock_ms)
+            return
         job: list[Hit] = []
         if row != NOBODY:
             within_ms = int(self._policy.shared_s * 1000)
-            job = self.shared.see(fault.node, row, ts, clock_ms, fault, info, self._policy.shared_gpus, within_ms)
-        verdict = SILENT if fault.fault == "sxid" else answer(self._policy, fact._replace(shared=bool(job)))
+            job = self.shared.see(row, line.ts, line.clock_ms, fault, info, self._policy.shared_gpus, within_ms)
+        verdict = answer(self._policy, fact._replace(shared=bool(job)))
         name = (job[-1].name or f"pid {job[-1].pid}") if job else ""
-        switch = fault.fault == "sxid"
-        trace = Trace(
-            what=what,
-            family=Family.NVLINK if switch else family_of_xid(info.code),
-            row=row,
-            place=fault.bdf if row == NOBODY else "",
-            gpu=Gpu(uuid=fault.uuid, bdf="" if switch else fault.bdf),
-            first=ts,
-            last=ts,
-            text=f"SXid {fault.code} of switch {fault.bdf}" if switch else f"Xid {info.code}: {info.meaning}",
-            raw=fault.raw,
-            action=_action(verdict),
-            corruption=verdict.corruption,
-            event=True,
-            fatal=switch and info.severity is Severity.FATAL,
-            standing=row != NOBODY and verdict.level >= Level.CRITICAL and self.incidents.xids_judged,
-            job=name,
-        )
-        self.incidents.add(fault.node, trace, clock_ms, f"xid_{fault.previous}" if fault.previous else "")
-        since = min((hit.first_ms for hit in job), default=0)
+        stands = row != NOBODY and verdict.level >= Level.CRITICAL and self.incidents.xids_judged
+        trace = _of_gpu(line, info, verdict, name, standing=stands)
+        self.incidents.add(fault.node, trace, line.clock_ms, previous)
         for hit in job[:-1]:
-            self.incidents.blame(fault.node, (f"xid_{hit.code}", hit.row, ""), name, _action(verdict))
+            self.incidents.blame(fault.node, (f"xid_{hit.code}", hit.row, ""), name, trace.action)
         if row != NOBODY:
-            self._ask(cause, row, Event(ts, clock_ms, fault, info, news.kind != "new", since))
-        self._take_back(cause, job, since)
-        self._retell(cause, self.incidents.say(cause, clock_ms), ts)
+            since = min((hit.first_ms for hit in job), default=0)
+            self._ask(line.cause, row, Event(line.ts, line.clock_ms, fault, info, repeat, since))
+            self._take_back(line.cause, job, since)
 
     def _take_back(self, cause: Cause, job: list[Hit], since: int) -> None:
         """GPUs that were taken out for what turns out to be a job's fault are back at once: nothing was wrong."""
@@ -142,9 +155,9 @@ class FaultIntake:
     def timer(self, cause: Cause, now_ms: int) -> None:
         for left in self.log.due(now_ms):
             row, fault = left.key.row, left.fault
-            info = of_switch(fault.severity) if fault.fault == "sxid" else lookup(left.key.code)
+            line = Line(cause._replace(gpu=max(row, 0)), row, fault, left.ts, now_ms)
             at = None if row == NOBODY else row
-            self._out.xid(cause._replace(gpu=max(row, 0)), fault, at, left.ts, info, repeat=True, repeats=left.before)
+            self._out.xid(line.cause, fault, at, left.ts, line.info, repeat=True, repeats=left.before)
         self.log.expire(now_ms, self._coalesce_ms)
         self.shared.expire(now_ms, int(self._policy.shared_s * 1000))
         self.incidents.timer(cause, now_ms)
@@ -158,5 +171,43 @@ class FaultIntake:
         self.incidents.load(saved["incidents"])
 
 
-def _action(verdict: Verdict) -> Action:
-    return verdict.action or (Action.MONITOR if verdict.level > Level.FINE else Action.NONE)
+def _of_gpu(line: Line, info: XidInfo, verdict: Verdict, job: str, *, standing: bool) -> Trace:
+    fault = line.fault
+    return Trace(
+        what=line.what,
+        family=family_of_xid(info.code),
+        row=line.row,
+        place=line.place,
+        gpu=Gpu(uuid=fault.uuid, bdf=fault.bdf),
+        first=line.ts,
+        last=line.ts,
+        text=f"Xid {info.code}: {info.meaning}",
+        raw=fault.raw,
+        action=_action(verdict.level, verdict.action),
+        corruption=verdict.corruption,
+        event=True,
+        standing=standing,
+        job=job,
+    )
+
+
+def _of_switch(line: Line, info: SxidInfo) -> Trace:
+    fatal = info.severity is Severity.FATAL
+    return Trace(
+        what=line.what,
+        family=Family.NVLINK,
+        row=NOBODY,
+        place=line.place,
+        first=line.ts,
+        last=line.ts,
+        text=f"SXid {info.code} of switch {line.fault.bdf}: {info.meaning}",
+        raw=line.fault.raw,
+        action=_action(*outcome(info.response)),
+        event=True,
+        fatal=fatal,
+        everywhere=fatal and (info.scope == "switch" or info.fatality is Fatality.ALWAYS_FATAL),
+    )
+
+
+def _action(level: Level, action: Action | None) -> Action:
+    return action or (Action.MONITOR if level > Level.FINE else Action.NONE)

@@ -9,7 +9,7 @@ import msgspec
 
 from processors.budget import Capacity
 from processors.case import Case
-from schemas.records import ConditionChange, Decision, gpu_key
+from schemas.records import ConditionChange, Decision, Reason, gpu_key
 from schemas.states import Action, CaseState, Condition
 
 
@@ -35,7 +35,7 @@ class Member(msgspec.Struct, omit_defaults=True):
     """One GPU: its newest judgement (which also names it), its case, and what was last decided.
 
     weight: None before the first decision. held_by: what keeps its case from opening. spent: an operator has
-    overruled the judgement; it opens no case, the next one may.
+    overruled the judgement; it opens no case, the next one may. groups: why it is to blame for which group.
     """
 
     change: ConditionChange
@@ -44,6 +44,7 @@ class Member(msgspec.Struct, omit_defaults=True):
     held_by: str = ""
     spent: bool = False
     shown: Shown | None = None
+    groups: dict[str, Reason] = {}
 
     @property
     def key(self) -> str:

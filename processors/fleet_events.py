@@ -12,6 +12,7 @@ from schemas.records import (
     Bandwidth,
     ConditionChange,
     Gone,
+    Inventory,
     LinkStatus,
     Operator,
     Placement,
@@ -23,6 +24,7 @@ from schemas.records import (
 _KINDS: dict[str, msgspec.json.Decoder[Any]] = {
     "condition": msgspec.json.Decoder(ConditionChange),
     "gone": msgspec.json.Decoder(Gone),
+    "inventory": msgspec.json.Decoder(Inventory),
     "links": msgspec.json.Decoder(LinkStatus),
     "bandwidth": msgspec.json.Decoder(Bandwidth),
     "placement": msgspec.json.Decoder(Placement),
@@ -41,6 +43,8 @@ def fleet_event(record: Record) -> Any:
     check_version(event.v)
     if isinstance(event, ConditionChange):
         _check_judgement(record, event)
+    if isinstance(event, Bandwidth) and not 0.0 <= event.gb_per_s < 1e6:
+        raise ValueError(f"a bandwidth that cannot be: {event.gb_per_s} GB/s")
     if not isinstance(event, Tick):
         msgspec.msgpack.encode(event)
     return event

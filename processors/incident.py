@@ -30,9 +30,9 @@ class Trace(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One kind of fault (`what`) of one GPU, or of the switch at `place` (row NOBODY): all its occurrences.
 
     first, last: event times, ms. text, raw: of the first. event: it comes of kernel lines, else of a signal.
-    action, corruption: what its newest occurrence asks for. fatal: it takes all GPUs of the node along.
-    mild: a finding that only adds to what there is. standing: its cause is still there. over: somebody has vouched
-    for the GPU since. job: whose fault it is, if it is a job's.
+    action, corruption: what its newest occurrence asks for. fatal: of a switch that takes
+    GPUs along; everywhere: all of the node. mild: a finding that only adds to what there is. standing: its cause is
+    still there. over: somebody has vouched for the GPU since. job: whose fault it is, if it is a job's.
     """
 
     what: str
@@ -49,6 +49,7 @@ class Trace(msgspec.Struct, kw_only=True, omit_defaults=True):
     corruption: bool = False
     event: bool = False
     fatal: bool = False
+    everywhere: bool = False
     mild: bool = False
     standing: bool = False
     over: bool = False
@@ -78,6 +79,7 @@ class Trace(msgspec.Struct, kw_only=True, omit_defaults=True):
             self.last, self.action, self.corruption = other.last, other.action, other.corruption
         self.count += other.count
         self.fatal |= other.fatal
+        self.everywhere |= other.everywhere
         self.mild &= other.mild
         self.standing |= other.standing
         self.over &= other.over
@@ -122,9 +124,10 @@ class Incident(msgspec.Struct, kw_only=True, omit_defaults=True):
         return any(trace.corruption for trace in self.traces)
 
     @property
-    def fatal(self) -> bool:
-        """It concerns all GPUs of the node."""
-        return any(trace.fatal for trace in self.traces)
+    def everywhere(self) -> bool:
+        """It concerns all GPUs of the node: as the switch says, or as none has said that its link has failed."""
+        unnamed = not any(trace.gpu.uuid or trace.gpu.bdf for trace in self.traces)
+        return any(trace.everywhere or (trace.fatal and unnamed) for trace in self.traces)
 
     @property
     def gravity(self) -> tuple[int, bool, int, int, str]:
@@ -142,7 +145,7 @@ class Incident(msgspec.Struct, kw_only=True, omit_defaults=True):
         return all(trace.over for trace in self.traces)
 
     def concerns(self, row: int) -> bool:
-        return self.fatal or any(trace.row == row for trace in self.traces)
+        return self.everywhere or any(trace.row == row for trace in self.traces)
 
     def find(self, key: tuple[str, int, str]) -> Trace | None:
         for trace in self.traces:
@@ -259,7 +262,7 @@ def record(incident: Incident, node: str, cluster: str, others: Iterable[Gpu]) -
 
 def gpus_of(incident: Incident, others: Iterable[Gpu]) -> list[Gpu]:
     """All that it concerns, by slot."""
-    named = {trace.gpu for trace in incident.traces} | (set(others) if incident.fatal else set())
+    named = {trace.gpu for trace in incident.traces} | (set(others) if incident.everywhere else set())
     return sorted((gpu for gpu in named if gpu.uuid or gpu.bdf), key=lambda gpu: (gpu.bdf, gpu.uuid))
 
 

@@ -18,6 +18,7 @@ from processors.ingest import Frames, Roster, Shape
 from processors.judgement import Judgement, Levels, Tick
 from processors.node_output import Cause, NodeOutput
 from processors.policy import Policy
+from processors.prediction.predictions import Predictions
 from processors.presence import Presence
 from processors.rounds import Rounds
 from processors.signal import Event, Report, Signal
@@ -45,6 +46,7 @@ class Judges:
         self.counters = Counters(changing, self.capacity)
         self.board = Board(signals, self.capacity)
         self.presence = Presence(self.capacity)
+        self.predictions = Predictions(self.capacity)
         self.tables = [Table(signal.columns, self.capacity) for signal in signals]
         self.rounds = Rounds(signals, self.tables, self.board, self.counters)
         self.out = NodeOutput(roster, self.board)
@@ -63,6 +65,7 @@ class Judges:
         """Judge by `policy` from now on."""
         self.policy = policy
         self.board.apply(policy)
+        self.predictions.apply(policy.values.prediction)
         self._own = [policy.of(signal) for signal in self.signals]
         self.incidents.apply(policy.values.node)
         self.faults.apply(policy)
@@ -78,16 +81,19 @@ class Judges:
         rows = [place.row for place in places]
         for place in places:
             if place.replaced:
+                self._unsay(cause, place.row, place.replaced)
                 self._reset(place.row, credit_ms)
                 self.faults.left(cause, place.row, clock_ms)
                 self.out.gone(cause, place.row, place.replaced, clock_ms)
             if place.displaced is not None and place.displaced not in rows:
+                self._unsay(cause, place.displaced, self.roster.uuid_of[place.displaced])
                 self.out.gone(cause, place.row, self.roster.uuid_of[place.displaced], clock_ms)
                 self.faults.left(cause, place.displaced, clock_ms)
                 self._retire(place.displaced)
             if place.absorbed is not None:
                 self._absorb(place.row, place.absorbed)
             if place.named or place.absorbed is not None:
+                self._unsay(cause, place.row, self.out.slot_key(place.row))
                 self.out.renamed(cause, place.row)
             if place.named or place.moved:
                 self._ask((), cause, np.array([place.row]), clock_ms, clock_ms, lambda *_: None, always=True)
@@ -100,7 +106,7 @@ class Judges:
             self.counters.grow(self.capacity)
             self.board.grow(self.capacity)
             self.rounds.grow(self.capacity)
-            for table in (*self.tables, self.presence.table):
+            for table in (*self.tables, self.presence.table, self.predictions.table):
                 table.grow(self.capacity)
 
     def _reset(self, row: int, credit_ms: int) -> None:
@@ -110,6 +116,7 @@ class Judges:
         self.board.reset(rows)
         for table in (*self.tables, self.presence.table):
             table.reset(rows)
+        self.predictions.forget(row)
         self.rounds.sampled[:, rows] = 0
         self.presence.table.columns["created"][rows] = credit_ms
 
@@ -117,6 +124,11 @@ class Judges:
         self.roster.retire(row)
         self._reset(row, 0)
         self.presence.table.columns["retired"][row] = 1
+
+    def _unsay(self, cause: Cause, row: int, key: str) -> None:
+        """The GPU of `row` is no longer known by `key`."""
+        if self.predictions.unsay(row):
+            self.out.unsaid(cause, key)
 
     def _absorb(self, row: int, former: int) -> None:
         """`former` was the same GPU, known by its BDF alone, so that only kernel faults can be known of it."""
@@ -127,6 +139,7 @@ class Judges:
                 self.board.copy(at, former, row)
         self.incidents.moved(former, row)
         self.faults.log.forget(former)
+        self.predictions.copy(former, row)
         self._retire(former)
 
     # --- what signals are asked ----------------------------------------------------------------------------------
@@ -134,6 +147,7 @@ class Judges:
     def frames(self, shape: Shape, frames: Frames) -> None:
         """One frame each of many nodes."""
         round_ = Round(shape, frames, self.counters)
+        self.predictions.saw(round_, self.presence.table.columns["node_ts"])
         self.presence.saw(round_)
         for number, tick in self.rounds.judge(round_, self._own):
             self._round_verdicts(tick, round_, number)
@@ -159,6 +173,8 @@ class Judges:
         tick.due.append(self.board.improving(count))
         if new_policy:
             tick.visible.append(self.board.touched(count))
+        for foretold in self.predictions.timer(fleet.node_ts, new_policy=new_policy):
+            self.out.prediction(cause._replace(gpu=foretold.row), foretold, now_ms, self.predictions.policy)
         beat = int(self.policy.values.node.rates_every_s * 1000)
         if now_ms % beat < GRID_MS:
             self._heartbeat(cause, now_ms, count)
@@ -295,6 +311,7 @@ class Judges:
             "counters": self.counters.save(count),
             "board": self.board.save(count),
             "presence": self.presence.table.save(count),
+            "predictions": self.predictions.save(count),
             "signals": {
                 signal.name: [self.rounds.sampled[at, :count].tobytes(), self.tables[at].save(count)]
                 for at, signal in enumerate(self.signals)
@@ -314,9 +331,10 @@ class Judges:
                 self.rounds.sampled[at, :count] = np.frombuffer(sampled, "i8")
                 self.tables[at].load(count, table)
         self.apply(policies.from_state(msgspec.json.decode(saved["policy"], type=records.PolicyChange)))
+        self.predictions.load(count, saved["predictions"])
 
     @property
     def bytes_per_gpu(self) -> int:
         """State per GPU, from what is declared."""
-        tables = sum(table.bytes_per_gpu for table in (*self.tables, self.presence.table))
+        tables = sum(table.bytes_per_gpu for table in (*self.tables, self.presence.table, self.predictions.table))
         return tables + 16 * len(self.counters.fields) + 8 * len(self.signals) + self.board.bytes_per_gpu

@@ -16,7 +16,7 @@ FORGET_MS = 60_000  # a node's lines may come that much late
 REMEMBER_MS = 86_400_000  # a "last Xid" may be shown, or a log read, again
 TELL_EVERY_MS = 60_000  # how often lines without a record of their own are told of
 
-Says = tuple[str, int | None, int | None, bool]  # all that may be answered differently: see `FaultIntake`
+Says = tuple[str, int | None, int, int, str]  # all that may be answered differently: see `FaultIntake`
 
 
 class Key(NamedTuple):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from processors import checkpoints
 from processors import policy as policies
+from processors.fault_intake import Line
 from processors.incident import NOBODY
 from processors.ingest import (
     AHEAD_MS,
@@ -354,6 +355,8 @@ class NodeTask:
         self.judges.presence.listed(then.rows)
         self.judges.incidents.listed(inventory)
         self.out.inventory(record, inventory)
+        if any(gpu.model or gpu.peers for gpu in inventory.gpus):  # else it tells groups nothing
+            self.out.forward(record, inventory)
         self._report(record, node, inventory, then)
 
     def _report(self, record: Record, node: NodeState, observation: records.Observation, then: _Then) -> None:
@@ -378,7 +381,7 @@ class NodeTask:
             return
         ts = min(fault.ts - then.shift_ms, record.ts + AHEAD_MS)
         row = int(then.rows[0]) if then.rows.size else NOBODY
-        if not self.faults.take(cause, row, fault, ts, then.clock_ms):
+        if not self.faults.take(Line(cause, row, fault, ts, then.clock_ms)):
             self.counts["double_reports"] += 1
 
     def _operator(self, record: Record, node: NodeState, operator: records.Operator, then: _Then) -> None:

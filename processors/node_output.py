@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 from processors.board import Board
 from processors.ingest import Roster
 from processors.policy import unit
+from processors.prediction.predictions import Foretold
+from processors.prediction.words import in_words
 from schemas import records, topics
 from schemas.dead_letters import letter
 from schemas.log import Output, Record
 from schemas.records import encode, gpu_key
 from schemas.states import Action, Level
+from schemas.sxid import SxidInfo
 from schemas.xid import XidInfo
 
 
@@ -75,7 +78,7 @@ class NodeOutput:
         fault: records.KernelFault,
         row: int | None,
         ts: int,
-        info: XidInfo,
+        info: XidInfo | SxidInfo,
         *,
         repeat: bool,
         repeats: int = 0,
@@ -144,6 +147,26 @@ class NodeOutput:
         )
         self._add(cause, topics.FLEET_EVENTS, self.key(row), "condition", change, urgent=action is not Action.NONE)
 
+    def prediction(self, cause: Cause, foretold: Foretold, ts: int, policy: Any) -> None:
+        """policy: see `processors.prediction.policy`."""
+        row, (action, hours, confidence), rate = foretold
+        prediction = records.Prediction(
+            ts=ts,
+            **self._identity(row),
+            model=policy.model,
+            action=action,
+            hours=None if hours == float("inf") else hours,
+            confidence=confidence,
+            horizon_h=getattr(policy, policy.model).order_within_h,
+            errors_per_hour=rate,
+            text=in_words(policy.model, foretold),
+        )
+        self._add(cause, topics.PREDICTIONS, self.key(row), "prediction", prediction)
+
+    def unsaid(self, cause: Cause, key: str) -> None:
+        """The prediction under `key` no longer holds: readers drop it."""
+        self._collected.append((cause, topics.PREDICTIONS, key, "tombstone", b"", False))
+
     def gone(self, cause: Cause, row: int, uuid: str, ts: int) -> None:
         """The GPU left its slot: readers drop it, the cluster stage ends its case."""
         self._collected.append((cause, topics.SCORES, uuid, "tombstone", b"", False))
@@ -152,8 +175,11 @@ class NodeOutput:
 
     def renamed(self, cause: Cause, row: int) -> None:
         """The GPU's UUID is known now: nothing more will be said of it by its slot alone."""
-        key = gpu_key(self.roster.node_of[row], "", self.roster.bdf_of[row])
-        self._collected.append((cause, topics.SCORES, key, "tombstone", b"", False))
+        self._collected.append((cause, topics.SCORES, self.slot_key(row), "tombstone", b"", False))
+
+    def slot_key(self, row: int) -> str:
+        """What the GPU is known by while its UUID is not."""
+        return gpu_key(self.roster.node_of[row], "", self.roster.bdf_of[row])
 
     def key(self, row: int) -> str:
         roster = self.roster

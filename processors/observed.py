@@ -37,7 +37,6 @@ OF_ONE_GPU = (
     records.PolicyViolation,
     records.LinkStatus,
     records.Diagnostic,
-    records.Bandwidth,
 )
 OF_NODE = (records.Inventory, records.SourceStatus)  # signals see these with all GPUs of the node
 FOR_CLUSTER = (records.LinkStatus, records.Bandwidth, records.Placement)  # handed on to the cluster stage

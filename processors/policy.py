@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from processors import cluster_policy
+from processors.prediction import policy as prediction_policy
 from processors.signal import Seconds, Signal, discover
 from schemas.policy import Caps, known
 from schemas.records import PolicyChange
@@ -34,7 +35,7 @@ class NodePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 @cache
 def document_type() -> type[msgspec.Struct]:
-    """The type of a whole policy: `signals.NAME`, `node`, `cluster`, and `reasons` for readers."""
+    """The type of a whole policy: `signals.NAME`, `node`, `prediction`, `cluster`, and `reasons` for readers."""
     signals = msgspec.defstruct(
         "Signals",
         [(signal.name, policy_type(signal), policy_type(signal)()) for signal in discover()],
@@ -47,6 +48,7 @@ def document_type() -> type[msgspec.Struct]:
         [
             ("signals", signals, signals()),
             ("node", NodePolicy, NodePolicy()),
+            ("prediction", prediction_policy.policy_type(), prediction_policy.policy_type()()),
             ("cluster", cluster_policy.Policy, cluster_policy.Policy()),
             ("reasons", dict[str, str], msgspec.field(default_factory=dict)),
         ],
@@ -122,6 +124,7 @@ _UNITS = {
     "share": "share",
     "count": "",
     "celsius": "C",
+    "h": "h",
     "hour": "h",
     "minute": "min",
 }

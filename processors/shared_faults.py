@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from processors.families import of_application
 from schemas.records import KernelFault
 from schemas.xid import XidInfo, lookup
 
@@ -40,12 +39,12 @@ class SharedFaults:
         self._hits: dict[str, list[Hit]] = {}
 
     def see(
-        self, node: str, row: int, ts: int, clock_ms: int, fault: KernelFault, info: XidInfo, gpus: int, within_ms: int
+        self, row: int, ts: int, clock_ms: int, fault: KernelFault, info: XidInfo, gpus: int, within_ms: int
     ) -> list[Hit]:
         """All hits of the job that this fault is of, its own the last, if they are on `gpus` GPUs; else none."""
-        if not gpus or not of_application(info) or (fault.previous and not of_application(lookup(fault.previous))):
+        if not gpus or not info.application or (fault.previous and not lookup(fault.previous).application):
             return []
-        name = fault.process.rstrip("0123456789")
+        node, name = fault.node, fault.process.rstrip("0123456789")
         hit = Hit(row=row, code=info.code, pid=fault.pid, name=name, ts=ts, first_ms=clock_ms, fault=fault)
         known = [each for each in self._hits.get(node, ()) if abs(ts - each.ts) <= within_ms]
         for each in known:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar, Protocol
 
 import msgspec
 import numpy.typing as npt
 
+from processors.discovery import named_classes
 from processors.state import Column, View
 from schemas.records import KernelFault, Observation
 from schemas.states import Action, Family
@@ -225,12 +223,5 @@ def discover() -> tuple[Signal, ...]:
     """One instance of every signal: those in `processors.signals` and those of the entry-point group, by name."""
     import processors.signals
 
-    classes: dict[str, type[Signal]] = {}
-    for module in pkgutil.iter_modules(processors.signals.__path__):
-        for value in vars(importlib.import_module(f"processors.signals.{module.name}")).values():
-            if isinstance(value, type) and issubclass(value, Signal) and hasattr(value, "name"):
-                classes[value.name] = value
-    for point in entry_points(group="gpu_vitals.signals"):
-        loaded = point.load()
-        classes[loaded.name] = loaded
-    return tuple(classes[name]() for name in sorted(classes))
+    classes = named_classes(processors.signals, Signal, "gpu_vitals.signals")
+    return tuple(signal() for signal in classes.values())

@@ -67,11 +67,19 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
             "verdicts": _table(board["verdicts"], rows),
         },
         "presence": _table(saved["presence"], rows),
+        "predictions": _predictions(saved["predictions"], rows),
         "signals": {
             signal: [_values(sampled, "i8", rows), _table(table, rows)]
             for signal, (sampled, table) in saved["signals"].items()
         },
     }
+
+
+def _predictions(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
+    """See `Predictions.save`: histories come with their row first."""
+    number = {row: at for at, row in enumerate(rows.tolist())}
+    histories = [[number[row], *history] for row, *history in saved["histories"] if row in number]
+    return saved | {"table": _table(saved["table"], rows), "histories": histories}
 
 
 def _finding(saved: dict[str, Any], rows: Array) -> dict[str, Any]:

@@ -161,6 +161,10 @@ class Said:
         return list(self.of(topics.SCORES))
 
     @property
+    def predictions(self) -> list[records.Prediction]:
+        return list(self.of(topics.PREDICTIONS))
+
+    @property
     def conditions(self) -> list[records.ConditionChange]:
         return list(self.of(topics.FLEET_EVENTS, "condition"))
 
@@ -198,6 +202,10 @@ class Said:
         return list(self.of(topics.EVICTIONS))
 
     @property
+    def groups(self) -> list[records.GroupVerdict]:
+        return list(self.of(topics.GROUPS))
+
+    @property
     def counts(self) -> dict[str, int]:
         """What the node stage has dropped or corrected up to its newest tick."""
         ticks = list(self.of(topics.FLEET_EVENTS, "tick"))
@@ -230,6 +238,7 @@ def decide(said: Said, task: Task | None = None) -> Said:
 
 _TYPES: dict[str, Any] = {
     "score": records.Score,
+    "prediction": records.Prediction,
     "condition": records.ConditionChange,
     "gone": records.Gone,
     "tick": records.Tick,
@@ -241,5 +250,6 @@ _TYPES: dict[str, Any] = {
     "inventory": records.Inventory,
     "decision": records.Decision,
     "eviction": records.Eviction,
+    "group": records.GroupVerdict,
     "dead-letter": records.DeadLetter,
 }

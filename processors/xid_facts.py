@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from processors.families import of_application
+from schemas.fault_terms import XidResponse
 from schemas.records import KernelFault
 from schemas.states import Action, Level
-from schemas.xid import XidInfo, XidResponse, lookup, respond
+from schemas.xid import XidInfo, lookup, respond
 
 NO_ACTION = -1  # no recovery action was named (Xid 154)
 UNREADABLE = 126  # one that no driver of today names
@@ -41,8 +41,8 @@ class Demotion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Fact(NamedTuple):
     """What one Xid said, without any judgement. In the state: three integers, the first of them 0 = none.
 
-    named: the recovery action of an Xid 154. stronger: the number of the response that the message asks for beyond
-    the catalogue's. hours: since the GPU had this Xid before; None = it never had. shared: it came to several GPUs
+    named: the recovery action of an Xid 154. stronger: the number of the response that the message asks for instead
+    of the catalogue's. hours: since the GPU had this Xid before; None = it never had. shared: it came to several GPUs
     of one job at a time. process: the kernel's name of it, the first 16 bytes.
     """
 
@@ -55,11 +55,11 @@ class Fact(NamedTuple):
 
     @classmethod
     def of(cls, fault: KernelFault, code: int, *, hours: int | None = None, shared: bool = False) -> Fact:
-        asked, action = respond(code, fault.message), fault.recovery_action
+        told, action = respond(code, fault.message), fault.recovery_action
         return cls(
             code,
             NO_ACTION if action is None else action if 0 <= action < UNREADABLE else UNREADABLE,
-            NO_ACTION if asked is respond(code) else _RESPONSES.index(asked),
+            NO_ACTION if told is respond(code) else _RESPONSES.index(told),
             None if hours is None else min(hours, HOURS_MAX - 1),
             shared,
             fault.process.encode()[:NAME_BYTES].decode(errors="ignore"),
@@ -89,6 +89,16 @@ class Verdict(NamedTuple):
     action: Action | None
 
 
+def asked(fact: Fact) -> XidResponse:
+    """What catalogue and message ask for, whatever the policy."""
+    return _RESPONSES[fact.stronger] if fact.stronger != NO_ACTION else respond(fact.code, "", fact.named)
+
+
+def outcome(response: XidResponse) -> tuple[Level, Action | None]:
+    """The class that a response puts a GPU in, and what it asks for."""
+    return _OUTCOMES[response]
+
+
 def answer(policy: Any, fact: Fact) -> Verdict:
     """What `fact` means under a policy of the signal `xid`.
 
@@ -101,13 +111,13 @@ def answer(policy: Any, fact: Fact) -> Verdict:
     if response is None and policy.catalog == "spec":
         response = info.spec_response or XidResponse.MONITOR
     if response is None:
-        response = _RESPONSES[fact.stronger] if fact.stronger != NO_ACTION else respond(fact.code, "", fact.named)
+        response = asked(fact)
     if response is XidResponse.FOLLOW_MESSAGE:
         response = respond(fact.code, "", fact.named)
     again = fact.hours is not None and fact.hours < policy.repeat_days * 24
     if response is XidResponse.EVICT and again and not known:
         response = XidResponse.EVICT_PERMANENTLY
-    level, action = _OUTCOMES[response]
+    level, action = outcome(response)
     rank = list(Action).index(action) if action else 0
     out = level is Level.EVICT
     return Verdict(level, rank, out and info.corruption, out and info.hard, action)
@@ -116,7 +126,7 @@ def answer(policy: Any, fact: Fact) -> Verdict:
 def _told(policy: Any, fact: Fact, info: XidInfo) -> XidResponse | None:
     """What the policy says beyond the catalogue; None: nothing."""
     own: XidResponse | None = policy.responses.get(str(fact.code))
-    if not of_application(info):
+    if not info.application:
         return own
     if fact.shared and policy.shared_gpus:
         return XidResponse.MONITOR

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from datetime import tzinfo
 
+from producers.bandwidth import BandwidthOutput
 from producers.exporter import Exporter
 from producers.fleet import START_MS
 from producers.journal import Journal
 from producers.kernel_log import KernelLog
 from producers.kmsg import Kmsg
+from producers.nvlink_status import NvlinkStatusOutput
 from producers.recording import RecordingSource
 from producers.simulator import SPEED, Simulator
 from producers.source import Source, SourceError
@@ -21,6 +23,8 @@ FORMS = {  # how a source is written: what it reads
     "dcgm": "DCGM's host engine on this machine; dcgm://HOST:PORT or dcgm:///SOCKET name another one",
     "nvml": "the driver's own library, for machines without DCGM",
     "exporter:URL|FILE": "a dcgm-exporter, or a page of one in a file",
+    "nvlink-status:FILE": "what `nvidia-smi nvlink --status` printed",
+    "bandwidth:FILE": "what nvbandwidth or the NCCL tests printed",
     "simulator:N": "a simulated fleet of N GPUs",
     "recording:FILE": "a recording, .jsonl or .zst",
 }
@@ -74,6 +78,10 @@ def open_source(
             return Nvml(node=node, cluster=cluster, interval_s=interval_s)
         case "kernel-log":
             return KernelLog(what, node=node, cluster=cluster, timezone=timezone, follow=follow, own_clock=own_clock)
+        case "nvlink-status":
+            return NvlinkStatusOutput(what, node=node, cluster=cluster, follow=follow, own_clock=own_clock)
+        case "bandwidth":
+            return BandwidthOutput(what, node=node, cluster=cluster, follow=follow, own_clock=own_clock)
         case "exporter":
             return Exporter(what, node=node, cluster=cluster, interval_s=interval_s, own_clock=own_clock)
         case "recording":

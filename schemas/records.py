@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.states import Action, CaseState, Condition, Family, IncidentState
+from schemas.states import Action, CaseState, Condition, Family, GroupAction, IncidentState, PredictionAction
 
 
 class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -158,12 +158,19 @@ class Diagnostic(Observation, kw_only=True, tag_field="kind", tag="diagnostic"):
 
 
 class Bandwidth(Observation, kw_only=True, tag_field="kind", tag="bandwidth"):
-    """What a tool measured between a GPU and another one (`peer`, a UUID), in GB/s, one direction."""
+    """What a tool measured from a GPU to another one (`peer`, a UUID), in GB/s, one direction.
+
+    Where a tool names GPUs by their PCI address, `uuid` and `peer` may be empty: bdf, peer_bdf. peer_node: where the
+    peer is, "" = on the same node.
+    """
 
     uuid: str
     peer: str
     gb_per_s: float
     tool: str = ""
+    bdf: str = ""
+    peer_bdf: str = ""
+    peer_node: str = ""
 
 
 class CommandResult(Observation, kw_only=True, tag_field="kind", tag="command-result"):
@@ -354,6 +361,23 @@ class Score(Judged, kw_only=True):
     reasons: list[Reason] = []
 
 
+class Prediction(Judged, kw_only=True):
+    """What a GPU's memory errors foretell, by the predictor `model`; of a GPU that never had one, nothing is said.
+
+    hours: until failure; absent if none is foreseen. confidence: 0 to 1, as far as the model means it: only its
+    documentation tells whether it is a probability. horizon_h: what `action` looks ahead. errors_per_hour: correctable
+    ones, lately.
+    """
+
+    model: str
+    action: PredictionAction
+    hours: float | None = None
+    confidence: float
+    horizon_h: float = 168.0
+    errors_per_hour: float
+    text: str = ""
+
+
 class ConditionChange(Judged, kw_only=True, tag_field="kind", tag="condition"):
     """To the cluster stage: one GPU's judgement changed.
 
@@ -410,6 +434,63 @@ class Eviction(Judged, kw_only=True):
     incident: str = ""
 
 
+class GroupIssue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that is wrong with a group. kind: "lost" or "unknown" (a GPU), "topology" (a GPU has fewer NVLinks up
+    than its product has), "pair" (two GPUs have less bandwidth between them than expected).
+
+    measured, expected: in `unit` (`links`, `GB/s`). basis: what a pair was judged by, "measured" or "links".
+    """
+
+    kind: str
+    gpus: list[str]
+    measured: float | None = None
+    expected: float | None = None
+    unit: str = ""
+    basis: str = ""
+    text: str = ""
+
+
+class Blame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whose fault it is. kind: "gpu"; "link" (that between the two GPUs named); "fabric" (all of them suffer alike:
+    look at the switches). why: in words.
+    """
+
+    kind: str
+    gpus: list[str]
+    why: str = ""
+
+
+class GroupVerdict(Record, kw_only=True):
+    """How a tensor-parallel group stands, by its worst pair of GPUs.
+
+    all_reduce_gb_per_s, expected_gb_per_s: of the worst pair, one direction. decode_latency_ms: of one request at a
+    time. throughput_change_percent: against a group without a fault. All None where they cannot be told. basis: what
+    they rest on: "links", "measured", "lost", or "" where no pair could be judged. scaled: the table they are read
+    from was measured on another product (Llama 70B, TP-2, H100), and is taken by the share of the expected bandwidth.
+    evict: UUIDs that the scheduler is asked to place the group without. more_issues: how many did not fit.
+    """
+
+    cluster: str
+    group: str
+    gpus: list[str]
+    model: str = ""
+    namespace: str = ""
+    condition: Condition
+    action: GroupAction
+    worst: list[str] = []
+    all_reduce_gb_per_s: float | None = None
+    expected_gb_per_s: float | None = None
+    decode_latency_ms: float | None = None
+    throughput_change_percent: float | None = None
+    basis: str = ""
+    scaled: bool = False
+    blamed: list[Blame] = []
+    evict: list[str] = []
+    issues: list[GroupIssue] = []
+    more_issues: int = 0
+    policy: str = ""
+
+
 class DeadLetter(Record, kw_only=True):
     """A record that could not be understood: where it stood, why, and its bytes (base64 in JSON).
 
@@ -439,7 +520,7 @@ Observed = (
     | PolicyChange
     | Tick
 )
-FleetEvent = ConditionChange | Gone | LinkStatus | Bandwidth | Placement | Operator | PolicyChange | Tick
-Derived = Xid | Rate | Score | Incident | Decision | Eviction | DeadLetter | Inventory
+FleetEvent = ConditionChange | Gone | Inventory | LinkStatus | Bandwidth | Placement | Operator | PolicyChange | Tick
+Derived = Xid | Rate | Score | Incident | Prediction | Decision | Eviction | GroupVerdict | DeadLetter | Inventory
 
 encode = msgspec.json.Encoder().encode

@@ -77,3 +77,25 @@ class Action(StrEnum):
     EVICT = "evict"
     EVICT_PERMANENTLY = "evict-permanently"
     REMOVE_NODE = "remove-node"
+
+
+class PredictionAction(StrEnum):
+    """What a forecast of failure asks for, mildest first."""
+
+    MONITOR = "monitor"
+    ORDER_REPLACEMENT = "order-replacement"
+    SCHEDULE_MAINTENANCE = "schedule-maintenance"
+    EVICT_NOW = "evict-now"
+
+
+class GroupAction(StrEnum):
+    """What shall be done about a tensor-parallel group, mildest first (specification, section 8).
+
+    `EVICT_FROM_GROUP`: place the group without the blamed GPU. `REPLACE`: the group cannot work; replace the GPU.
+    """
+
+    NONE = "none"
+    MONITOR = "monitor"
+    SCHEDULE_MAINTENANCE = "schedule-maintenance"
+    EVICT_FROM_GROUP = "evict-from-group"
+    REPLACE = "replace"

@@ -37,9 +37,11 @@ INVENTORY = "inventory"
 RATES = "rates"
 SCORES = "scores"
 INCIDENTS = "incidents"
+PREDICTIONS = "predictions"
 FLEET_EVENTS = "fleet-events"
 DECISIONS = "decisions"
 EVICTIONS = "evictions"
+GROUPS = "groups"
 COMMANDS = "commands"
 DEAD_LETTER = "dead-letter"
 CHECKPOINTS = "checkpoints"
@@ -62,9 +64,16 @@ TOPICS: dict[str, Topic] = {
         Topic(RATES, "gpu", 7 * DAY_S, "windowed error rates, on change of class and at a slow heartbeat"),
         Topic(SCORES, "gpu", None, "score, condition and reasons with their evidence"),
         Topic(INCIDENTS, "incident", None, "related faults as one: root cause, GPUs, evidence, until it is over"),
+        Topic(PREDICTIONS, "gpu", None, "what memory errors foretell: hours, confidence, recommended action"),
         Topic(FLEET_EVENTS, "cluster", 30 * DAY_S, "input of the cluster stage: conditions, operators, ticks"),
         Topic(DECISIONS, "gpu", None, "what schedulers read: weight, state, action, reasons, policy version"),
         Topic(EVICTIONS, "gpu", None, "the case of a GPU that is taken out: state, reason, since when"),
+        Topic(
+            GROUPS,
+            "group",
+            None,
+            "the verdict on each tensor-parallel group: its worst pair, what that costs, whose fault",
+        ),
         Topic(COMMANDS, "node", 7 * DAY_S, "what nodes shall do: each agent takes its own, and says what became of it"),
         Topic(DEAD_LETTER, "source", 30 * DAY_S, "each record that could not be understood: bytes, where, why"),
     )

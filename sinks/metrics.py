@@ -22,6 +22,9 @@ from schemas.log import Record
 from schemas.records import gpu_key
 from schemas.states import CaseState, Condition
 from sinks.families import Samples, counter, gauge, page
+from sinks.groups import Groups
+from sinks.groups import families as group_families
+from sinks.predictions import Predictions, foretold
 from sinks.readings import Reading, Readings
 from sinks.sink import Applied, Sink
 
@@ -48,8 +51,10 @@ class MetricsSink(Sink, Collector):
     topics = (
         topics.OBSERVATIONS,
         topics.SCORES,
+        topics.PREDICTIONS,
         topics.DECISIONS,
         topics.EVICTIONS,
+        topics.GROUPS,
         topics.XIDS,
         topics.FLEET_EVENTS,
         topics.DEAD_LETTER,
@@ -62,7 +67,9 @@ class MetricsSink(Sink, Collector):
         self._applied = Applied()
         self._now_ms = 0
         self._readings = Readings()
+        self._groups = Groups()
         self._scores: dict[str, records.Score] = {}
+        self._predictions = Predictions()
         self._findings: set[tuple[str, str]] = set()  # (signal, level) seen at any time: 0 now, not absent
         self._cases: dict[str, int] = {}  # key: when its newest case was opened
         self._evictions: Counter[tuple[str, str, str]] = Counter()
@@ -76,8 +83,10 @@ class MetricsSink(Sink, Collector):
         take = {
             topics.OBSERVATIONS: self._take_observation,
             topics.SCORES: self._take_score,
+            topics.PREDICTIONS: self._predictions.take,
             topics.DECISIONS: self._take_decision,
             topics.EVICTIONS: self._take_eviction,
+            topics.GROUPS: self._groups.take,
             topics.XIDS: self._take_xid,
             topics.FLEET_EVENTS: self._take_fleet_event,
             topics.DEAD_LETTER: self._take_dead_letter,
@@ -137,9 +146,11 @@ class MetricsSink(Sink, Collector):
         with self._lock:  # only to copy: families of a large fleet take a while to build
             readings = list(self._readings.fresh(self._now_ms))
             scores = dict(self._scores)
+            predictions = self._predictions.pressing()
             findings = sorted(self._findings)
             evictions, xids = dict(self._evictions), dict(self._xids)
             sources, unreadable = dict(self._sources), dict(self._unreadable)
+            groups = self._groups.verdicts
             decisions, dead_letters = self._decisions, self._dead_letters
             corrected = Counter[str]()
             for counts in self._corrected.values():
@@ -153,6 +164,8 @@ class MetricsSink(Sink, Collector):
             evictions.items(),
         )
         yield from _fleet(scores, findings)
+        yield from foretold(predictions)
+        yield from group_families(groups)
         yield counter("gpu_vitals_xid_events", "Xids and kin (see fault), coalesced.", ("fault", "code"), xids.items())
         yield counter("gpu_vitals_decisions", "Decisions published.", (), [((), decisions)])
         yield counter("gpu_vitals_dead_letters", "Records that could not be understood.", (), [((), dead_letters)])

@@ -31,6 +31,9 @@ from schemas.states import Action, Condition
 DEVIATIONS: dict[str, tuple[Any, Any, str]] = {
     "node.improve_after_s": (300.0, 0.0, "chase"),
     "node.coalesce_s": (5.0, 0.0, "one event"),
+    "prediction.model": ("default", "spec", "rising rate"),
+    "prediction.hours_step_share": (0.25, 0.0, "tickets"),
+    "prediction.confidence_step": (0.1, 0.0, "tickets"),
     "signals.clocks.judge_by": ("event_reasons", "deficit", "partly idle"),
     "signals.clocks.limits.warning": (10.0, 5.0, "under load"),
     "signals.clocks.limits.critical": (50.0, 15.0, "under load"),

@@ -27,11 +27,11 @@ PAST_MS = 3_600_000  # a simulated fleet that lives faster begins in the past: n
     multiple=True,
     metavar="SOURCE",
     help="Repeatable: dcgm[://HOST:PORT|:///SOCKET], nvml, kmsg, journal, kernel-log:FILE, exporter:URL|FILE, "
-    "simulator:N, recording:FILE.  [default: what this machine has]",
+    "nvlink-status:FILE, bandwidth:FILE, simulator:N, recording:FILE.  [default: what this machine has]",
 )
 @click.option("--node", metavar="NAME", help="What its records call this machine.  [default: its host name]")
 @click.option("--cluster", metavar="NAME", help="What they call its cluster.  [default: default]")
-@click.option("--follow", is_flag=True, default=None, help="Go on reading kernel logs as they grow, through rotations.")
+@click.option("--follow", is_flag=True, default=None, help="Go on reading files: logs as they grow, through rotations.")
 @click.option("--speed", type=float, metavar="X", help="How fast simulated time passes.  [default: 1]")
 @click.option("--listen", metavar="[HOST:]PORT", help="Serve /metrics, /healthz, /readyz; loopback if no host.")
 @click.option("--log-format", type=click.Choice(FORMATS), default="text", help="Of standard error.")

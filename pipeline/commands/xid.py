@@ -12,12 +12,16 @@ import click
 from pipeline.errors import UsageProblem
 
 if TYPE_CHECKING:
+    from schemas.fault_terms import NvidiaAction
     from schemas.kernel_message import KernelEvent
+    from schemas.sxid import SxidInfo
+    from schemas.xid import Source, XidInfo
 
 LINE_BYTES_MAX = 1 << 20  # a longer line is read in parts, so that no file can fill the memory
 UUIDS_MAX = 65_536  # of GPUs that identity lines have named: more than any one log tells of
 GZIP_MAGIC = b"\x1f\x8b"
 SECONDS_DIGITS_MAX = 12
+SXID_MIN = 10_000  # NVSwitch faults are numbered from here on
 
 RESPONSES = {
     "monitor": "counted and shown, nothing else",
@@ -84,20 +88,49 @@ def parse(file: str, assume_timezone: str | None, boot_time: str | None) -> None
 
 @command.command()
 @click.argument("code", type=click.IntRange(min=0, max=999_999))
+@click.option("--message", metavar="TEXT", default="", help="What a line says behind the code: it is read, too.")
+@click.option("--driver", metavar="VERSION", default="", help="Of the machine that printed it, as 575.57.08.")
 @click.option("--json", "as_data", is_flag=True, help="Print one JSON object instead of text.")
-def explain(code: int, as_data: bool) -> None:
-    """Say what an Xid means, how the GPU recovers, and what we do about it and why."""
+def explain(code: int, message: str, driver: str, as_data: bool) -> None:
+    """Say what an Xid or SXid means, what NVIDIA advises, and what we do about it and why.
+
+    CODE is the number in the line. SXids, the faults of NVSwitches, have numbers from 10000 on.
+    """
     import msgspec
 
-    from schemas.xid import CATALOG, lookup
+    from schemas import sxid, xid
+    from schemas.xid_message import read
 
-    info = lookup(code)
+    if code >= SXID_MIN:
+        switch = sxid.lookup(code, message.partition(",")[0].strip().lower())
+        data = {"known": code in sxid.CATALOG, **msgspec.structs.asdict(switch)}
+        title, lines = f"SXid {code}: {switch.meaning}", switch_lines(switch)
+    else:
+        info = xid.lookup(code)
+        data = {"known": code in xid.CATALOG, **msgspec.structs.asdict(info)}
+        title, lines = f"Xid {code}: {info.meaning}", gpu_lines(info)
+        if message:
+            response = xid.respond(code, message, driver=driver)
+            details = read(code, message, driver).details
+            data |= {"message_response": response, "details": details}
+            lines += [("this message", f"{response}: {RESPONSES[response]}")]
+            lines += [("", f"{name.replace('_', ' ')}: {value}") for name, value in details.items()]
     if as_data:
-        click.echo(msgspec.json.encode({"known": code in CATALOG, **msgspec.structs.asdict(info)}))
+        click.echo(msgspec.json.encode(data))
         return
+    click.echo(title)
+    for name, text in lines:
+        click.echo(f"  {name:<14} {text}")
+
+
+def gpu_lines(info: XidInfo) -> list[tuple[str, str]]:
+    from schemas.xid import SOURCES
+
+    products = "NVIDIA does not say" if info.products is None else ", ".join(info.products) or "none of today's"
     extras = [
         text
         for applies, text in (
+            (info.application, "mostly the program's own fault: a policy may demote it"),
             (info.hard, "takes effect whatever budgets say"),
             (info.corruption, "outputs may be wrong: they are to be checked again"),
             (info.counts_as_warning, "more than 10 of these in 60 minutes evict the GPU"),
@@ -105,22 +138,46 @@ def explain(code: int, as_data: bool) -> None:
         )
         if applies
     ]
-    lines = [
+    return [
+        ("name", info.mnemonic or "not published"),
         ("severity", f"{info.severity} ({info.category})"),
+        ("products", products),
+        ("NVIDIA, first", advice(info.immediate_action)),
+        ("NVIDIA, then", advice(info.investigatory_action)),
         ("recovery", info.recovery),
         ("response", f"{info.response}: {RESPONSES[info.response]}"),
         ("why", info.why),
         *(("", extra) for extra in extras),
         ("specification", info.spec_response or "silent"),
-        ("source", info.source),
+        ("source", cited(SOURCES.get(info.source))),
     ]
-    click.echo(f"Xid {code}: {info.meaning}")
-    for name, text in lines:
-        click.echo(f"  {name:<14} {text}")
+
+
+def switch_lines(info: SxidInfo) -> list[tuple[str, str]]:
+    from schemas.sxid import SOURCES
+
+    return [
+        ("name", info.name or "not published"),
+        ("severity", f"{info.severity} ({info.fatality.replace('_', ' ')}, of the {info.scope})"),
+        ("NVIDIA", advice(info.action)),
+        ("response", f"{info.response}: {RESPONSES[info.response]}"),
+        ("why", info.why),
+        ("source", cited(SOURCES.get(info.source))),
+    ]
+
+
+def advice(action: NvidiaAction) -> str:
+    return f"{action}: {action.meaning}" if action else action.meaning
+
+
+def cited(source: Source | None) -> str:
+    return "none" if source is None else f"{source.title}, {source.url}"
 
 
 def as_json(event: KernelEvent, uuid: str | None) -> dict[str, Any]:
     """One line of `parse`. What belongs to some events only is left out of the others."""
+    from schemas.xid_message import read
+
     line: dict[str, Any] = {"code": event.code, "kind": event.kind}
     if event.node is not None:
         line["node"] = event.node
@@ -131,6 +188,8 @@ def as_json(event: KernelEvent, uuid: str | None) -> dict[str, Any]:
     for name in ("severity", "link", "switch", "recovery_action"):
         if (value := getattr(event, name)) is not None:
             line[name] = value
+    if event.kind == "xid" and event.code is not None and (details := read(event.code, event.message).details):
+        line["details"] = details
     return line
 
 

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from pipeline import policies
 from pipeline.cli import cli
-from pipeline.generated import json_schemas
+from pipeline.generated import fault_pages, json_schemas
 from pipeline.generated.incident_page import incidents
 from pipeline.generated.markdown import code, fence, page, prose, table
 from pipeline.topology import STAGES
@@ -24,7 +24,6 @@ from processors.signal import Signal, discover
 from schemas import frames, records, topics
 from schemas.fields import FIELDS
 from schemas.states import CaseState
-from schemas.xid import CATALOG
 from sinks.decisions_http import DecisionPages
 from sinks.fleet import Fleet
 from sinks.follower_metrics import FollowerMetrics, FollowerStats
@@ -42,9 +41,11 @@ ON_TOPIC: dict[str, tuple[type[msgspec.Struct], ...]] = {
     topics.RATES: (records.Rate,),
     topics.SCORES: (records.Score,),
     topics.INCIDENTS: (records.Incident,),
+    topics.PREDICTIONS: (records.Prediction,),
     topics.FLEET_EVENTS: get_args(records.FleetEvent),
     topics.DECISIONS: (records.Decision,),
     topics.EVICTIONS: (records.Eviction,),
+    topics.GROUPS: (records.GroupVerdict,),
     topics.COMMANDS: (records.Command,),
     topics.DEAD_LETTER: (records.DeadLetter,),
 }
@@ -54,7 +55,8 @@ def files() -> Iterator[tuple[str, str]]:
     """(path, text) of every page."""
     pages: dict[str, Callable[[], str]] = {
         "signals": signals,
-        "xids": xids,
+        "xids": fault_pages.xids,
+        "sxids": fault_pages.sxids,
         "incidents": incidents,
         "policy": policy,
         "records": record_page,
@@ -137,33 +139,6 @@ def _value(value: Any) -> str:
     if value is None:
         return "not set"
     return code(msgspec.json.encode(value).decode())
-
-
-# --- Xids -------------------------------------------------------------------------------------------------
-
-
-def xids() -> str:
-    about = (
-        "What each Xid means and what we do about it, from `schemas/xid_catalog.toml`. A code that is not here is\n"
-        "kept, visible and counted (`monitor`). `gpu-vitals xid explain CODE` prints one with its reason."
-    )
-    marks = (
-        "*hard*: takes effect whatever budgets say. *corruption*: outputs may be wrong. *counts*: more than 10 of\n"
-        "these within 60 minutes evict the GPU. *latches*: holds until an operator clears it."
-    )
-    heads = ("Xid", "meaning", "severity", "recovery", "response", "specification", "marks", "why", "source")
-    rows = []
-    for number, info in sorted(CATALOG.items()):
-        applies = {
-            "hard": info.hard,
-            "corruption": info.corruption,
-            "counts": info.counts_as_warning,
-            "latches": info.latches,
-        }
-        names = ", ".join(name for name, holds in applies.items() if holds)
-        answers = code(info.response), code(info.spec_response)
-        rows.append((number, info.meaning, info.severity, info.recovery, *answers, names, info.why, info.source))
-    return page("Xids", about, marks, table(heads, rows))
 
 
 # --- records ----------------------------------------------------------------------------------------------

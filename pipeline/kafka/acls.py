@@ -11,9 +11,19 @@ from typing import NamedTuple
 
 from pipeline.kafka.settings import Kafka
 from pipeline.topology import STAGES
-from schemas.topics import CHECKPOINTS, COMMANDS, DEAD_LETTER, DECISIONS, EVICTIONS, OBSERVATIONS, SCORES, TOPICS
+from schemas.topics import (
+    CHECKPOINTS,
+    COMMANDS,
+    DEAD_LETTER,
+    DECISIONS,
+    EVICTIONS,
+    GROUPS,
+    OBSERVATIONS,
+    SCORES,
+    TOPICS,
+)
 
-READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS)
+READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS)
 SOURCE_GROUPS = "source."
 SINK_GROUPS = "sink."
 READER_GROUPS = "reader-"

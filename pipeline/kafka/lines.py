@@ -40,7 +40,8 @@ class Chosen(NamedTuple):
             return False
         gpus = about.get("gpus")
         named = [about, *(gpus if isinstance(gpus, list) else ())]
-        return any(address in (gpu.get("uuid"), gpu.get("bdf")) for gpu in named if isinstance(gpu, Mapping))
+        names = [[gpu.get("uuid"), gpu.get("bdf")] if isinstance(gpu, Mapping) else [gpu] for gpu in named]
+        return any(address in name for name in names)
 
 
 def line(topic: str, message: Any, chosen: Chosen) -> bytes | None:

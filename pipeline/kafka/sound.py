@@ -18,8 +18,10 @@ _TYPES: dict[str, type[records.Record]] = {
     topics.RATES: records.Rate,
     topics.SCORES: records.Score,
     topics.INCIDENTS: records.Incident,
+    topics.PREDICTIONS: records.Prediction,
     topics.DECISIONS: records.Decision,
     topics.EVICTIONS: records.Eviction,
+    topics.GROUPS: records.GroupVerdict,
     topics.COMMANDS: records.Command,
 }
 _DECODERS = {topic: msgspec.json.Decoder(type_) for topic, type_ in _TYPES.items()}

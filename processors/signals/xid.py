@@ -5,15 +5,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
-from processors.families import family_of_xid, of_application
+from processors.families import family_of_xid
 from processors.signal import Event, Fleet, Out, Seconds, Signal
 from processors.state import Column, View
-from processors.xid_facts import NO_ACTION, Demotion, Fact, Verdict, answer
+from processors.xid_facts import Demotion, Fact, Verdict, answer, asked
 from schemas.states import Family, Level
-from schemas.xid import XidResponse, lookup, respond
+from schemas.xid import XidResponse, lookup
 
 KEPT = 4  # how many different Xids of one GPU are remembered: the gravest
 DOUBLE_BIT = 48
+RECOVERY_ACTION_CHANGED = 154
 HOUR_MS = 3_600_000
 
 Kept = dict[int, tuple[Fact, int]]  # by code, in the order in which they came first; with when they last came
@@ -26,10 +27,10 @@ class Xid(Signal):
     for `lower_for_s`. A double-bit error within `repeat_days` of the one before evicts for good. Facts are kept, not
     verdicts: a new policy judges them anew.
 
-    Xids that are mostly an application's doing (13, 31, 43, 45, 68, 69, 109) can be answered otherwise: by
-    `application_response`, all of them; by `demote`, those of processes by their names; and where they come to
-    `shared_gpus` GPUs (0 = never) of a node within `shared_s` from one process, or from processes of one name, they
-    are that job's fault and count for nothing.
+    Xids that are mostly an application's doing (13, 31, 43, 45, 68, 69, 109 and more: see the catalogue) can be
+    answered otherwise: by `application_response`, all of them; by `demote`, those of processes by their names; and
+    where they come to `shared_gpus` GPUs (0 = never) of a node within `shared_s` from one process, or from processes
+    of one name, they are that job's fault and count for nothing.
     """
 
     name = "xid"
@@ -55,8 +56,8 @@ class Xid(Signal):
         kept = self._kept(state, 0)
         lead = self._lead(policy, kept)
         kept = self._unexpired(policy, kept, event.clock_ms)
-        if code == 154 and event.fault.recovery_action == 0:  # the driver takes its own demand back
-            kept.pop(code, None)
+        if code == RECOVERY_ACTION_CHANGED and event.fault.recovery_action == 0:
+            kept.pop(code, None)  # the driver takes its own demand back
         else:
             fact = Fact.of(event.fault, code, hours=self._hours(event, state, kept), shared=event.shared_since > 0)
             if self._matters(policy, fact):
@@ -91,11 +92,17 @@ class Xid(Signal):
         return max(event.clock_ms - before, 0) // HOUR_MS if before else None
 
     def _graver(self, policy: Any, known: tuple[Fact, int] | None, fact: Fact, event: Event) -> tuple[Fact, int]:
-        """What to keep of an Xid that has come before, perhaps from another process: of an application's, the worse.
+        """What to keep of an Xid that has come before: of its lines the one that asks for more, and of an
+        application's, whose processes may be answered differently, the worse. A recovery action is a state: the
+        newest holds.
 
         That it was a job's fault also answers for what came since that job began to fail.
         """
-        if known is None or not of_application(event.info):
+        if known is None or fact.code == RECOVERY_ACTION_CHANGED:
+            return fact, event.clock_ms
+        if asked(fact).gravity < asked(known[0]).gravity:
+            return known
+        if not event.info.application:
             return fact, event.clock_ms
         pardoned = fact.shared and known[1] >= event.shared_since
         if not pardoned and self._verdict(policy, known[0]) > self._verdict(policy, fact):
@@ -132,8 +139,7 @@ class Xid(Signal):
 
     def _matters(self, policy: Any, fact: Fact) -> bool:
         """Whether this policy, or the catalogue, would ever answer it."""
-        answer = respond(fact.code, "", fact.named)
-        return fact.stronger != NO_ACTION or answer is not XidResponse.MONITOR or self._answers(policy, fact)
+        return asked(fact) is not XidResponse.MONITOR or self._answers(policy, fact)
 
     def _answers(self, policy: Any, fact: Fact) -> bool:
         return self._verdict(policy, fact).level > Level.FINE

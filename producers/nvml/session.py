@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from producers.driver import driver_gpus, driver_load, uuid_at
+from producers.driver import boot_id, driver_gpus, driver_load, uuid_at
 from producers.host import now_ms
 from producers.nvml.device import Device
 from producers.nvml.events import Events, Happened
@@ -20,7 +20,6 @@ from schemas.records import GpuInfo
 
 CHECK_S = 30.0  # from one look at what rarely changes to the next
 RENEW_S = 300.0  # before a GPU that does not answer is looked for anew
-SLOW_S = 5.0  # the same for slow fields and the states of links
 NOT_THERE = "it does not answer: see the kernel log; reset it, or reboot the node"
 
 
@@ -30,7 +29,7 @@ class NoGpu(SourceError):
 
 class Session:
     """known: GPUs of an earlier session. Those of them that cannot be opened now are kept, blank.
-    xids: where those that come are put.
+    xids: where those that come are put. clock: seconds that never step.
 
     `outdated` says that opening it anew may show more: GPUs do not answer, or the driver holds others.
     `nameless`: how many GPUs cannot be opened, and nobody knows which they are.
@@ -44,21 +43,21 @@ class Session:
         known: Sequence[GpuInfo] = (),
         xids: deque[Happened] | None = None,
         now: Callable[[], int] = now_ms,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.outdated = False
         self.nameless = 0
         self._nvml = nvml
         self._watched = tuple(watched)
         self._now = now
-        self._opened_at = self._checked_at = self._slow_at = time.monotonic()
+        self._clock = clock
+        self._opened_at = self._checked_at = clock()
         self._held = driver_gpus()
         start(nvml)
         try:
-            self.driver_load = driver_load()
+            self.boot, self.driver_load = boot_id(), driver_load()
             self.driver = text(nvml.nvmlSystemGetDriverVersion())
             self.devices = self._find(known)
-            for device in self.devices:
-                device.read_slow()
         except BaseException as error:
             nvml.nvmlShutdown()
             if isinstance(error, nvml.NVMLError):
@@ -76,15 +75,11 @@ class Session:
 
     def sample(self) -> tuple[int, dict[int, list[float | None]]]:
         """The node's time, and each field's values in the order of `devices`. Raises SourceError."""
-        ts, since = self._now(), time.monotonic()
-        if since - self._slow_at >= SLOW_S:
-            self._slow_at = since
-            for device in self.devices:
-                device.read_slow()
-        if since - self._checked_at >= CHECK_S:
-            self._checked_at = since
-            self._check(since)
-        rows = [device.read() for device in self.devices]
+        ts, at = self._now(), self._clock()
+        if at - self._checked_at >= CHECK_S:
+            self._checked_at = at
+            self._check(at)
+        rows = [device.read(at) for device in self.devices]
         return ts, {field: [row.get(field) for row in rows] for field in self._watched}
 
     def _check(self, now: float) -> None:
@@ -108,7 +103,10 @@ class Session:
                 continue
             found[info.bdf], handles[info.bdf] = info, handle
         found = with_peers(self._nvml, found, handles)
-        devices = [Device(self._nvml, info, handles[bdf], self._watched) for bdf, info in found.items()]
+        devices = [
+            Device(self._nvml, info, handles[bdf], self._watched, turn=turn)
+            for turn, (bdf, info) in enumerate(found.items())
+        ]
         uuids = {info.uuid for info in found.values()}
         missing = [info for info in known if info.bdf not in found and info.uuid not in uuids]
         strange = sorted(self._held.keys() - found.keys() - {info.bdf for info in missing})

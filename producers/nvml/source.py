@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -45,11 +46,13 @@ class Nvml(Source):
         interval_s: float = 1.0,
         load: Callable[[], Any] = library.load,
         now: Callable[[], int] = now_ms,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         node = node or hostname()
         self._interval_s = interval_s
         self._load = load
         self._now = now
+        self._clock = clock
         self._teller = Teller(self.name, node, cluster)
         self._sampler = Sampler(node, cluster)
         self._calls = Blocking()
@@ -156,7 +159,7 @@ class Nvml(Source):
 
     def _reopen(self) -> None:
         self._release()
-        self._held = Session(self._load(), WATCHED, self._known, self._xids, self._now)
+        self._held = Session(self._load(), WATCHED, self._known, self._xids, self._now, self._clock)
         self._known = [device.info for device in self._held.devices]
 
     def _release(self) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from producers.driver import boot_id
 from producers.nvml.device import Device
 from producers.nvml.events import Happened
 from producers.nvml.session import Session
@@ -37,7 +36,7 @@ class Teller:
             node=self._node,
             gpus=gpus,
             driver=session.driver,
-            boot=boot_id(),
+            boot=session.boot,
             driver_load=session.driver_load,
         )
         yield from self._changed("inventory", "inventory", inventory, ts)

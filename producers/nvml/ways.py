@@ -1,4 +1,4 @@
-"""How each field is read from NVML, in DCGM's units: first what a batch can read, then single calls."""
+"""How each field is read from NVML, in DCGM's units, and how often: first what a batch can read, then single calls."""
 
 from __future__ import annotations
 
@@ -31,6 +31,16 @@ class Value(NamedTuple):
 
 Call = Callable[[Any, Any], Any]  # (module, handle) -> number; None = this GPU or driver does not tell it
 Way = Value | Call
+
+
+class Asking(NamedTuple):
+    """ways: of which the first that the driver and the GPU know is used. every_s: seconds from one asking to the
+    next, in which the value stands; 0 = with each sample. together: in the same second as others of that kind.
+    """
+
+    ways: tuple[Way, ...]
+    every_s: int = 0
+    together: bool = False
 
 
 def call(
@@ -85,10 +95,10 @@ def _pages(id: int, cause: int) -> tuple[Way, ...]:
     return Value(id), call("nvmlDeviceGetRetiredPages", cause, take=len)
 
 
-def _links(ids: Iterable[int], scoped: int, unscoped: Iterable[int], counter: int) -> dict[int, tuple[Way, ...]]:
+def _links(ids: Iterable[int], scoped: int, unscoped: Iterable[int], counter: int) -> dict[int, Asking]:
     """An error counter of each link. scoped: NVML's field for any link; unscoped: those for one link each."""
     old = dict(enumerate(unscoped))
-    return {
+    ways: dict[int, tuple[Way, ...]] = {
         id: (
             Value(scoped, link),
             *([Value(old[link])] if link in old else []),
@@ -96,51 +106,59 @@ def _links(ids: Iterable[int], scoped: int, unscoped: Iterable[int], counter: in
         )
         for link, id in enumerate(ids)
     }
+    return {id: Asking(some, EVIDENCE_S) for id, some in ways.items()}
 
 
-WAYS: dict[int, tuple[Way, ...]] = {
-    fields.SM_CLOCK: (call("nvmlDeviceGetClockInfo", CLOCK_SM),),
-    fields.MEM_CLOCK: (call("nvmlDeviceGetClockInfo", CLOCK_MEM),),
-    fields.MAX_SM_CLOCK: (call("nvmlDeviceGetMaxClockInfo", CLOCK_SM),),
-    fields.CLOCK_EVENT_REASONS: (
-        call("nvmlDeviceGetCurrentClocksEventReasons"),
-        call("nvmlDeviceGetCurrentClocksThrottleReasons"),
+# Each asking of the driver costs from some ten microseconds to more than a millisecond. So what moves by itself, and
+# the errors of memory, are asked for with each sample, and what moves rarely less often.
+JUDGED_S = 5  # signals judge it
+EVIDENCE_S = 10  # it explains what others say
+CONSTANT_S = 60  # people set it
+
+WAYS: dict[int, Asking] = {
+    fields.SM_CLOCK: Asking((call("nvmlDeviceGetClockInfo", CLOCK_SM),)),
+    fields.MEM_CLOCK: Asking((call("nvmlDeviceGetClockInfo", CLOCK_MEM),)),
+    fields.MAX_SM_CLOCK: Asking((call("nvmlDeviceGetMaxClockInfo", CLOCK_SM),), CONSTANT_S),
+    fields.CLOCK_EVENT_REASONS: Asking(
+        (
+            call("nvmlDeviceGetCurrentClocksEventReasons"),
+            call("nvmlDeviceGetCurrentClocksThrottleReasons"),
+        )
     ),
-    fields.MEMORY_TEMP: (Value(82),),
-    fields.GPU_TEMP: (
-        call("nvmlDeviceGetTemperatureV", GPU_SENSOR),
-        call("nvmlDeviceGetTemperature", GPU_SENSOR),
+    fields.MEMORY_TEMP: Asking((Value(82),)),
+    fields.GPU_TEMP: Asking(
+        (
+            call("nvmlDeviceGetTemperatureV", GPU_SENSOR),
+            call("nvmlDeviceGetTemperature", GPU_SENSOR),
+        )
     ),
-    fields.GPU_TEMP_MARGIN: (call("nvmlDeviceGetMarginTemperature"),),
-    fields.POWER: (call("nvmlDeviceGetPowerUsage", scale=0.001),),
-    fields.POWER_LIMIT: (call("nvmlDeviceGetEnforcedPowerLimit", scale=0.001),),
-    fields.FABRIC_MANAGER_STATUS: (fabric_status,),
-    fields.PCIE_REPLAY_COUNTER: (Value(94), call("nvmlDeviceGetPcieReplayCounter")),
-    fields.POWER_VIOLATION: _violation(POLICY_POWER, 74),
-    fields.THERMAL_VIOLATION: _violation(POLICY_THERMAL, 75),
-    fields.ECC_SBE_VOLATILE: _ecc(3, CORRECTED, VOLATILE),
-    fields.ECC_DBE_VOLATILE: _ecc(4, UNCORRECTED, VOLATILE),
-    fields.ECC_SBE_AGGREGATE: _ecc(5, CORRECTED, AGGREGATE),
-    fields.ECC_DBE_AGGREGATE: _ecc(6, UNCORRECTED, AGGREGATE),
-    fields.RETIRED_SBE: _pages(29, SINGLE_BIT),
-    fields.RETIRED_DBE: _pages(30, DOUBLE_BIT),
-    fields.RETIRED_PENDING: (Value(31), call("nvmlDeviceGetRetiredPagesPendingStatus")),
-    fields.REMAPPED_CORRECTABLE: _rows(142, 0),
-    fields.REMAPPED_UNCORRECTABLE: _rows(143, 1),
-    fields.ROW_REMAP_PENDING: _rows(144, 2),
-    fields.ROW_REMAP_FAILURE: _rows(145, 3),
-    fields.NVLINK_CRC_FLIT_TOTAL: (Value(38),),
-    fields.NVLINK_REPLAY_TOTAL: (Value(52),),
-    fields.NVLINK_RECOVERY_TOTAL: (Value(59),),
+    fields.GPU_TEMP_MARGIN: Asking((call("nvmlDeviceGetMarginTemperature"),), JUDGED_S),
+    fields.POWER: Asking((call("nvmlDeviceGetPowerUsage", scale=0.001),)),
+    fields.POWER_LIMIT: Asking((call("nvmlDeviceGetEnforcedPowerLimit", scale=0.001),), CONSTANT_S),
+    fields.FABRIC_MANAGER_STATUS: Asking((fabric_status,), EVIDENCE_S),
+    fields.PCIE_REPLAY_COUNTER: Asking((Value(94), call("nvmlDeviceGetPcieReplayCounter")), JUDGED_S),
+    fields.POWER_VIOLATION: Asking(_violation(POLICY_POWER, 74), EVIDENCE_S),
+    fields.THERMAL_VIOLATION: Asking(_violation(POLICY_THERMAL, 75), EVIDENCE_S),
+    fields.ECC_SBE_VOLATILE: Asking(_ecc(3, CORRECTED, VOLATILE)),
+    fields.ECC_DBE_VOLATILE: Asking(_ecc(4, UNCORRECTED, VOLATILE)),
+    fields.ECC_SBE_AGGREGATE: Asking(_ecc(5, CORRECTED, AGGREGATE), EVIDENCE_S),
+    fields.ECC_DBE_AGGREGATE: Asking(_ecc(6, UNCORRECTED, AGGREGATE), EVIDENCE_S),
+    fields.RETIRED_SBE: Asking(_pages(29, SINGLE_BIT), JUDGED_S),
+    fields.RETIRED_DBE: Asking(_pages(30, DOUBLE_BIT), JUDGED_S),
+    fields.RETIRED_PENDING: Asking((Value(31), call("nvmlDeviceGetRetiredPagesPendingStatus")), JUDGED_S),
+    fields.REMAPPED_CORRECTABLE: Asking(_rows(142, 0), EVIDENCE_S),
+    fields.REMAPPED_UNCORRECTABLE: Asking(_rows(143, 1), JUDGED_S),
+    fields.ROW_REMAP_PENDING: Asking(_rows(144, 2), JUDGED_S),
+    fields.ROW_REMAP_FAILURE: Asking(_rows(145, 3), JUDGED_S),
+    fields.NVLINK_CRC_FLIT_TOTAL: Asking((Value(38),), JUDGED_S),
+    fields.NVLINK_REPLAY_TOTAL: Asking((Value(52),), EVIDENCE_S),
+    fields.NVLINK_RECOVERY_TOTAL: Asking((Value(59),), EVIDENCE_S),
     **_links(fields.NVLINK_CRC_FLIT, 163, (*range(32, 38), *range(96, 102)), 2),
     **_links(fields.NVLINK_REPLAY, 161, (*range(46, 52), *range(108, 114)), 0),
     **_links(fields.NVLINK_RECOVERY, 162, (*range(53, 59), *range(114, 120)), 1),
 }
 
-# Dear to read, about a millisecond each, and they change slowly or only grow.
-SLOW = frozenset({fields.MAX_SM_CLOCK, fields.GPU_TEMP_MARGIN, fields.POWER_VIOLATION, fields.THERMAL_VIOLATION})
 
-
-def link_state(link: int) -> tuple[Way, ...]:
+def link_state(link: int) -> Asking:
     """0 inactive, 1 active, 2 asleep, 3 active without traffic."""
-    return Value(LINK_STATE, link), call("nvmlDeviceGetNvLinkState", link)
+    return Asking((Value(LINK_STATE, link), call("nvmlDeviceGetNvLinkState", link)), JUDGED_S, together=True)

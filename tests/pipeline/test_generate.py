@@ -16,8 +16,7 @@ from pipeline.generated.compatibility import incompatibilities
 from pipeline.topology import Stage
 from processors.node import NodeTask
 from processors.signal import discover
-from schemas import records, topics
-from schemas.xid import CATALOG
+from schemas import records, sxid, topics, xid
 from sinks.metrics import MetricsSink
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -239,8 +238,9 @@ def test_every_signal_xid_topic_metric_and_command_has_its_place() -> None:
     for signal in discover():
         assert f"\n## {signal.name}\n" in pages["docs/reference/signals.md"]
         assert reference.quantity(signal), signal.name
-    for number in CATALOG:
-        assert f"\n| {number} | " in pages["docs/reference/xids.md"]
+    for page, catalog in (("xids", xid.CATALOG), ("sxids", sxid.CATALOG)):
+        for number in catalog:
+            assert f"\n| {number} | " in pages[f"docs/reference/{page}.md"]
     for topic in topics.TOPICS.values():
         assert f"\n## {topic.full_name}\n" in pages["docs/reference/records.md"]
     for family in MetricsSink().collect():

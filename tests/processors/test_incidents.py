@@ -21,6 +21,7 @@ from schemas.records import Gpu, Incident
 from schemas.states import Action, Family, IncidentState
 
 SWITCH = "0000:c3:00.0"
+SWITCH_WIDE = 22003  # a fault that NVIDIA says takes the whole fabric of the node along
 
 
 class Line(NamedTuple):
@@ -125,11 +126,21 @@ CASES = {
         [sxid(50, 20034), Line(51, 74, 2), Line(51, 45, 2), Line(52, 74, 3)],
         "sxid_20034",
         Family.NVLINK,
+        [2, 3],
+        Action.EVICT,
+    ),
+    "a switch alone, of which no GPU says that it is behind the link": Case(
+        [sxid(50, 20034)], "sxid_20034", Family.NVLINK, [0, 1, 2, 3], Action.EVICT
+    ),
+    "a switch that fails as a whole": Case(
+        [Line(50, 74, 1), sxid(50, SWITCH_WIDE)],
+        f"sxid_{SWITCH_WIDE}",
+        Family.NVLINK,
         [0, 1, 2, 3],
-        Action.MONITOR,
+        Action.REMOVE_NODE,
     ),
     "a link that a switch corrects": Case(
-        [sxid(50, 20009, "non-fatal"), Line(51, 74, 2)], "xid_74", Family.NVLINK, [2], Action.MONITOR
+        [sxid(50, 20001, "non-fatal"), Line(51, 74, 2)], "xid_74", Family.NVLINK, [2], Action.MONITOR
     ),
     "a program": Case([Line(50, 13), Line(50.1, 43), Line(50.2, 45)], "xid_13", Family.APPLICATION, [0], Action.EVICT),
     "a channel without a cause": Case([Line(50, 45)], "xid_45", Family.DRIVER, [0], Action.MONITOR),

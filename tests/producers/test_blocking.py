@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -53,3 +54,16 @@ def test_after_a_late_call_has_come_back_the_next_one_runs() -> None:
         assert await blocking.call(lambda: 9) == 9
 
     asyncio.run(run())
+
+
+def test_all_calls_run_in_one_thread_which_ends_with_who_asked() -> None:
+    async def run() -> list[threading.Thread]:
+        blocking = Blocking()
+        with pytest.raises(ValueError, match="no"):
+            await blocking.call(fail)
+        return [await blocking.call(threading.current_thread) for _ in range(3)]
+
+    first, *others = asyncio.run(run())
+    gc.collect()  # an error holds on to where it was raised
+    first.join(10.0)
+    assert (others, first.is_alive()) == ([first, first], False)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import pytest
 
+from producers.bandwidth import BandwidthOutput
 from producers.catalog import FORMS, open_source
 from producers.dcgm.source import Dcgm
 from producers.exporter import Exporter
 from producers.journal import Journal
 from producers.kernel_log import KernelLog
 from producers.kmsg import Kmsg
+from producers.nvlink_status import NvlinkStatusOutput
 from producers.nvml.source import Nvml
 from producers.recording import RecordingSource
 from producers.simulator import Simulator
@@ -26,6 +28,8 @@ from producers.source import SourceError
         ("kernel-log:/var/log/kern.log", KernelLog),
         ("exporter:http://localhost:9400/metrics", Exporter),
         ("exporter:page.prom", Exporter),
+        ("nvlink-status:links.txt", NvlinkStatusOutput),
+        ("bandwidth:nccl.txt", BandwidthOutput),
         ("simulator:16", Simulator),
         ("recording:fleet.jsonl.zst", RecordingSource),
     ],

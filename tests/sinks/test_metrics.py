@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas import fields, frames, records, topics
 from schemas.log import Origin, Record
 from schemas.records import Gpu, Reason, encode
-from schemas.states import Action, CaseState, Condition
+from schemas.states import Action, CaseState, Condition, GroupAction, PredictionAction
 from sinks.kit import Probe, check_sink
 from sinks.metrics import MetricsSink, StageStats
 
@@ -130,6 +130,35 @@ def test_a_blank_has_no_series():
     assert not shown.keys() & {"dcgm_gpu_temperature_celsius", "dcgm_ecc_correctable_total"}
 
 
+def group(condition=Condition.DEGRADED, action=GroupAction.SCHEDULE_MAINTENANCE, gb_per_s=300.0, **more):
+    said = {"all_reduce_gb_per_s": gb_per_s, "expected_gb_per_s": 450.0, "model": "llama", "basis": "links", **more}
+    return encode(
+        records.GroupVerdict(
+            ts=1, cluster="c", node="n1", group="g", gpus=["A", "B"], condition=condition, action=action, **said
+        )
+    )
+
+
+def test_a_group_shows_the_share_of_its_bandwidth_and_what_to_do():
+    shown = given((topics.GROUPS, ("group", "g", group())))
+    at = (("group", "g"), ("model", "llama"))
+    assert shown["gpu_vitals_group_bandwidth_ratio"] == {at: pytest.approx(2 / 3)}
+    whole = (("action", "schedule-maintenance"), ("condition", "degraded"), *at)
+    assert shown["gpu_vitals_group_action"] == {whole: 1}
+
+
+def test_a_lost_group_has_none_of_its_bandwidth_and_an_unknown_one_no_series():
+    lost = group(Condition.FAILED, GroupAction.REPLACE, 0.0, basis="lost", expected_gb_per_s=None)
+    assert list(given((topics.GROUPS, ("group", "g", lost)))["gpu_vitals_group_bandwidth_ratio"].values()) == [0.0]
+    unknown = given((topics.GROUPS, ("group", "g", group(Condition.UNKNOWN, GroupAction.MONITOR, None))))
+    assert "gpu_vitals_group_bandwidth_ratio" not in unknown
+
+
+def test_a_dissolved_group_has_no_series():
+    shown = given((topics.GROUPS, ("group", "g", group()), ("tombstone", "g", b"")))
+    assert not shown.keys() & {"gpu_vitals_group_bandwidth_ratio", "gpu_vitals_group_action"}
+
+
 def test_an_unknown_gpu_has_no_score_but_is_counted():
     shown = given((topics.SCORES, ("score", "GPU-a", score(condition=Condition.UNKNOWN))))
     assert "dcgm_gpu_health_score" not in shown
@@ -150,6 +179,38 @@ def test_a_tombstone_removes_the_gpu():
     shown = given((topics.SCORES, ("score", "GPU-a", score()), ("tombstone", "GPU-a", b"")))
     assert "dcgm_gpu_health_score" not in shown
     assert shown["gpu_vitals_gpus"][("condition", "healthy"),] == 0
+
+
+def prediction(action, hours=30.0):
+    return encode(
+        records.Prediction(
+            ts=1,
+            cluster="c1",
+            node="n1",
+            uuid="GPU-a",
+            model="default",
+            action=action,
+            hours=hours,
+            confidence=0.75,
+            errors_per_hour=25.0,
+        )
+    )
+
+
+def test_a_prediction_is_shown_while_it_asks_for_something():
+    at = (("action", "order-replacement"), ("gpu_id", "GPU-a"), ("hostname", "n1"))
+    ordered = "prediction", "GPU-a", prediction(PredictionAction.ORDER_REPLACEMENT)
+    shown = given((topics.PREDICTIONS, ordered))
+    assert shown["gpu_vitals_prediction_hours"] == {at: 30.0}
+    assert shown["gpu_vitals_prediction_confidence"] == {at: 0.75}
+    for after in (("prediction", "GPU-a", prediction(PredictionAction.MONITOR)), ("tombstone", "GPU-a", b"")):
+        shown = given((topics.PREDICTIONS, ordered, after))
+        assert not [name for name in shown if name.startswith("gpu_vitals_prediction")]
+
+
+def test_a_prediction_without_hours_has_only_its_confidence():
+    shown = given((topics.PREDICTIONS, ("prediction", "GPU-a", prediction(PredictionAction.EVICT_NOW, hours=None))))
+    assert [name for name in shown if name.startswith("gpu_vitals_prediction")] == ["gpu_vitals_prediction_confidence"]
 
 
 def test_a_signal_nobody_has_heard_of_appears_by_itself_and_stays_at_zero():

@@ -151,6 +151,53 @@ def test_explain_tells_scripts() -> None:
     }
 
 
+LINK_EVENT = "NETIR_LINK_EVT Nonfatal XC0 i0 Link 03 (0x004505c6 0x00000000)"
+
+
+def test_explain_tells_what_nvidia_advises_and_of_which_class_it_is() -> None:
+    text = run("explain", "31").stdout
+    for words in (
+        "ROBUST_CHANNEL_FIFO_ERROR_MMU_ERR_FLT",
+        "critical (application)",
+        "A100, H100, B100, GB200",
+        "RESTART_APP: restart the application",
+        "a policy may demote it",
+        "analyzing-xid-catalog.html",
+    ):
+        assert words in text
+    assert "not published" in run("explain", "176").stdout
+
+
+def test_explain_reads_a_message() -> None:
+    text = run("explain", "149", "--message", LINK_EVENT).stdout
+    for words in ("this message   evict: ", "decoded: NETIR_LINK_EVT", "layout: before R575", "RESET_GPU", "link: 3"):
+        assert words in text
+    assert "this message   degrade" in run("explain", "149", "--message", LINK_EVENT, "--driver", "580.1").stdout
+    said = json.loads(run("explain", "94", "--json", "--message", "Contained: SM (0x1). RST: Yes, D-RST: No").stdout)
+    assert (said["response"], said["message_response"], said["details"]["unit"]) == ("monitor", "evict", "SM")
+
+
+def test_parse_shows_what_a_message_says() -> None:
+    (line,) = parsed("-", input=f"NVRM: Xid (PCI:0000:9b:00): 149, {LINK_EVENT}\n")
+    assert line["details"].items() >= {("decoded", "NETIR_LINK_EVT"), ("link", 3), ("action", "RESET_GPU")}
+
+
+def test_explain_knows_the_faults_of_switches() -> None:
+    text = run("explain", "20034").stdout
+    for words in (
+        "SXid 20034: ",
+        "DLPL_LTSSM_FAULT_UP",
+        "fatal, of the link",
+        "RESET_BY_SCOPE",
+        "evict",
+        "Fabric Manager",
+    ):
+        assert words in text
+    assert json.loads(run("explain", "11012", "--json", "--message", "Fatal, Link 30").stdout)["response"] == "evict"
+    assert json.loads(run("explain", "28006", "--json").stdout)["known"] is False
+    assert "not in the catalogue" in run("explain", "28006").stdout
+
+
 def test_an_unknown_code_says_so() -> None:
     assert "not in the catalogue" in run("explain", "999").stdout
     assert json.loads(run("explain", "999", "--json").stdout)["known"] is False

@@ -181,13 +181,13 @@ def test_a_partition_keeps_the_brokers_it_has_when_copies_are_added(held, copies
 def test_topics_of_unknown_origin_under_our_prefix_are_named(kafka: Kafka):
     async def make_others():
         async with admin.connected(kafka) as client:
-            await client.create_topics([NewTopic(kafka.topic("predictions"), 1, 1), NewTopic("else", 1, 1)])
-            while kafka.topic("predictions") not in await client.list_topics():
+            await client.create_topics([NewTopic(kafka.topic("horoscopes"), 1, 1), NewTopic("else", 1, 1)])
+            while kafka.topic("horoscopes") not in await client.list_topics():
                 await asyncio.sleep(0.02)
 
     asyncio.run(make_others())
     report = asyncio.run(check(kafka))
-    assert report.unknown == [kafka.topic("predictions")]
+    assert report.unknown == [kafka.topic("horoscopes")]
     assert report.differences == []
 
 

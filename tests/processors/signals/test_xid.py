@@ -122,3 +122,33 @@ def test_the_order_of_xids_does_not_matter(codes: list[int], random: Any) -> Non
         last = judge(log).conditions[-1]
         ends.append((last.score, last.action, last.hard, last.corruption))
     assert ends[0] == ends[1]
+
+
+FATAL = "NETIR_LINK_EVT Fatal XC0 i0 Link 00 (0x004505c6 0x00000000)"
+HARMLESS = "NETIR_BER_EVENT Nonfatal XC0 i0 Link 00 (0x00000013 0x00000001)"
+UNREADABLE = "NETIR_NEW Nonfatal XC0 i0 Link 00 (0x0000007f 0x00000001)"
+
+
+@pytest.mark.parametrize(
+    ("messages", "score", "action"),
+    [
+        ((HARMLESS,), 1.0, Action.NONE),
+        ((UNREADABLE,), 0.7, Action.MONITOR),
+        ((FATAL,), 0.0, Action.EVICT),
+        ((FATAL, HARMLESS), 0.0, Action.EVICT),
+        ((HARMLESS, FATAL), 0.0, Action.EVICT),
+        ((FATAL, UNREADABLE), 0.0, Action.EVICT),
+        ((UNREADABLE, HARMLESS), 0.7, Action.MONITOR),
+    ],
+)
+def test_of_messages_of_one_code_the_gravest_counts(messages: tuple[str, ...], score: float, action: Action) -> None:
+    log = printed()
+    for number, message in enumerate(messages):
+        log.fault("n1", 7.0 + 10 * number, 149, message=message)
+    change = judge(log.tick(60.0)).conditions[-1]
+    assert (change.score, change.action) == (score, action)
+
+
+def test_the_drivers_newest_recovery_action_holds() -> None:
+    log = printed((7, 1)).fault("n1", 8.0, 154, recovery_action=2).fault("n1", 20.0, 154, recovery_action=1)
+    assert judge(log).conditions[-1].action is Action.EVICT

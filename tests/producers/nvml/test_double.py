@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import ctypes
 import inspect
+import sys
 
 import pytest
 
+from producers.nvml.reader import FIELD_VALUE
 from tests.producers.nvml import double
 
 pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
@@ -29,6 +31,13 @@ def test_each_struct_is_laid_out_as_the_real_one(ours: type[ctypes.Structure], r
     theirs = getattr(pynvml, real)
     assert [name for name, _ in ours._fields_] == [name for name, _ in theirs._fields_]
     assert ctypes.sizeof(ours) == ctypes.sizeof(theirs)
+
+
+def test_the_values_of_a_batch_are_unpacked_where_the_real_struct_has_them() -> None:
+    value = pynvml.c_nvmlFieldValue_t()
+    value.fieldId, value.scopeId, value.timestamp, value.latencyUsec = 163, 17, 1, 2
+    value.valueType, value.nvmlReturn, value.value.ullVal = 3, 4, 2**40
+    assert FIELD_VALUE.unpack(value) == (163, 17, 1, 2, 3, 4, (2**40).to_bytes(8, sys.byteorder))
 
 
 def test_errors_have_the_numbers_and_words_of_the_real_ones() -> None:

@@ -6,35 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.nvml.reader import GpuLost, Reader
-from producers.nvml.ways import WAYS
+from producers.nvml.reader import GpuLost
 from producers.source import SourceError
-from producers.watched import WATCHED
 from schemas import fields
-from tests.producers.nvml.double import INT, UINT, ULL, Error, Nvml
-
-ECC = (fields.ECC_SBE_VOLATILE, fields.ECC_DBE_VOLATILE, fields.ECC_SBE_AGGREGATE, fields.ECC_DBE_AGGREGATE)
-ROWS = (
-    fields.REMAPPED_CORRECTABLE,
-    fields.REMAPPED_UNCORRECTABLE,
-    fields.ROW_REMAP_PENDING,
-    fields.ROW_REMAP_FAILURE,
-)
-PAGES = (fields.RETIRED_SBE, fields.RETIRED_DBE, fields.RETIRED_PENDING)
-
-
-def opened(nvml: Nvml | None = None) -> Nvml:
-    nvml = nvml or Nvml(1)
-    nvml.nvmlInit()
-    return nvml
-
-
-def reader(nvml: Nvml, *ids: int) -> Reader[int]:
-    return Reader(nvml, nvml.nvmlDeviceGetHandleByIndex(0), {id: WAYS[id] for id in ids or WATCHED})
-
-
-def read(nvml: Nvml, *ids: int) -> dict[int, float | None]:
-    return reader(nvml, *ids).read()
+from tests.producers.nvml.double import INT, UINT, ULL, Error
+from tests.producers.nvml.readers import PAGES, opened, read, reader
 
 
 def test_a_steady_read_is_one_batch_and_asks_nothing_that_is_not_supported() -> None:

@@ -10,30 +10,8 @@ from producers.nvml.ways import WAYS, fabric_status, link_state
 from producers.watched import WATCHED
 from schemas import fields
 from schemas.fields import FIELDS, LINKS, NVLINK_CRC_FLIT, NVLINK_RECOVERY, NVLINK_REPLAY
-from tests.producers.nvml.double import UINT, ULL, Error, Nvml
-
-ECC = (fields.ECC_SBE_VOLATILE, fields.ECC_DBE_VOLATILE, fields.ECC_SBE_AGGREGATE, fields.ECC_DBE_AGGREGATE)
-ROWS = (
-    fields.REMAPPED_CORRECTABLE,
-    fields.REMAPPED_UNCORRECTABLE,
-    fields.ROW_REMAP_PENDING,
-    fields.ROW_REMAP_FAILURE,
-)
-PAGES = (fields.RETIRED_SBE, fields.RETIRED_DBE, fields.RETIRED_PENDING)
-
-
-def opened(nvml: Nvml | None = None) -> Nvml:
-    nvml = nvml or Nvml(1)
-    nvml.nvmlInit()
-    return nvml
-
-
-def reader(nvml: Nvml, *ids: int) -> Reader[int]:
-    return Reader(nvml, nvml.nvmlDeviceGetHandleByIndex(0), {id: WAYS[id] for id in ids or WATCHED})
-
-
-def read(nvml: Nvml, *ids: int) -> dict[int, float | None]:
-    return reader(nvml, *ids).read()
+from tests.producers.nvml.double import UINT, ULL, Error
+from tests.producers.nvml.readers import ECC, PAGES, ROWS, opened, read
 
 
 def test_there_is_a_way_to_read_each_watched_field_and_each_link() -> None:
@@ -161,11 +139,13 @@ def test_the_state_of_a_link_by_field_or_call() -> None:
     assert states == {0: 1, 1: 1, 2: 0, 40: None}
 
 
-def test_the_page_on_nvml_lists_each_watched_field() -> None:
+def test_the_page_on_nvml_lists_each_watched_field_and_how_often_it_is_asked() -> None:
     page = Path(__file__).resolve().parents[3] / "docs" / "agent" / "nvml.md"
-    listed: set[int] = set()
-    for cell in re.findall(r"^\| (\d[\d, -]*) \|", page.read_text("utf-8"), re.MULTILINE):
+    listed: dict[int, str] = {}
+    for cell, asked in re.findall(r"^\| (\d[\d, -]*) \|.*\| ([^|]+) \|$", page.read_text("utf-8"), re.MULTILINE):
         for part in cell.split(", "):
             first, _, last = part.partition("-")
-            listed |= set(range(int(first), int(last or first) + 1))
-    assert listed == set(WATCHED)
+            listed |= dict.fromkeys(range(int(first), int(last or first) + 1), asked)
+    assert listed == {
+        field: f"every {every_s} s" if (every_s := WAYS[field].every_s) else "each sample" for field in WATCHED
+    }

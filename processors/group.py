@@ -1,0 +1,233 @@
+"""The verdict on one tensor-parallel group, from what is known of its GPUs: pure, and independent of their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from itertools import combinations
+from typing import NamedTuple
+
+from processors.blame import blame
+from processors.cluster_policy import GroupsPolicy
+from processors.links import GpuLinks, Pair, Seen, pair
+from schemas.all_reduce import LOST, MEASURED_ON, Impact, impact
+from schemas.records import Blame, GroupIssue, GroupVerdict, Placement
+from schemas.states import Condition, GroupAction
+
+ISSUES_MAX = 64
+_HARSHNESS = {action: rank for rank, action in enumerate(GroupAction)}
+_CONDITIONS = {
+    GroupAction.NONE: Condition.HEALTHY,
+    GroupAction.MONITOR: Condition.WARNING,
+    GroupAction.SCHEDULE_MAINTENANCE: Condition.DEGRADED,
+    GroupAction.EVICT_FROM_GROUP: Condition.FAILED,
+    GroupAction.REPLACE: Condition.FAILED,
+}
+
+
+class Presence(StrEnum):
+    """Whether a group can count on a GPU. LOST_BY_LINK: lost by an NVLink fault, which a lost peer may have caused."""
+
+    FINE = "fine"
+    UNKNOWN = "unknown"
+    LOST = "lost"
+    LOST_BY_LINK = "lost-by-link"
+
+
+class Facts(NamedTuple):
+    """What is known of the group's GPUs. measured: (from, to) -> GB/s, of those that were measured lately."""
+
+    presence: Mapping[str, Presence]
+    links: Mapping[str, GpuLinks]
+    measured: Mapping[tuple[str, str], float]
+
+
+class Found(NamedTuple):
+    """A pair, the share of the expected bandwidth that counts (1.0 = as it shall be), and what that costs."""
+
+    pair: Pair
+    share: float
+    impact: Impact
+
+    @property
+    def sound(self) -> bool:
+        return self.share >= 1.0
+
+
+def harsher(one: GroupAction, other: GroupAction) -> GroupAction:
+    return max(one, other, key=_HARSHNESS.__getitem__)
+
+
+def judge(placement: Placement, facts: Facts, policy: GroupsPolicy) -> GroupVerdict:
+    """The verdict; whoever says it adds time and policy."""
+    gpus = sorted(placement.gpus)
+    lost = [gpu for gpu in gpus if _presence(gpu, facts) in (Presence.LOST, Presence.LOST_BY_LINK)]
+    here = [gpu for gpu in gpus if gpu not in lost]
+    seen = {gpu: Seen.of(_links(gpu, facts)) for gpu in here}
+    pairs = [pair(a, b, seen[a], seen[b], _measured(a, b, facts)) for a, b in combinations(here, 2)]
+    found = [_found(each, policy) for each in pairs if each.kind == "nvlink" and each.gb_per_s is not None]
+    untold = [each for each in pairs if each.kind == "unknown" or (each.kind == "nvlink" and each.gb_per_s is None)]
+    unknown = _unknown(here, untold, facts)
+    issues = [*_lost_issues(lost), *unknown, *_topology(here, facts), *_pair_issues(found, pairs, policy)]
+    worst = min(found, key=lambda each: (each.share, each.pair.a, each.pair.b), default=None)
+    action = GroupAction.MONITOR if issues else GroupAction.NONE
+    if worst:
+        action = harsher(action, worst.impact.action)
+    if lost:
+        action = GroupAction.REPLACE
+    blamed = _blamed(lost, here, found, facts)
+    verdict = GroupVerdict(
+        ts=0,
+        cluster=placement.cluster,
+        node=placement.node,
+        group=placement.group,
+        gpus=list(placement.gpus),
+        model=placement.model,
+        namespace=placement.namespace,
+        condition=Condition.UNKNOWN if unknown and not lost else _CONDITIONS[action],
+        action=action,
+        blamed=blamed,
+        evict=_evict(action, blamed),
+        issues=issues[:ISSUES_MAX],
+        more_issues=max(len(issues) - ISSUES_MAX, 0),
+    )
+    if lost:
+        _tell_lost(verdict, worst)
+    elif worst and not unknown:
+        _tell(verdict, worst)
+    return verdict
+
+
+def _tell_lost(verdict: GroupVerdict, worst: Found | None) -> None:
+    verdict.basis = "lost"
+    verdict.all_reduce_gb_per_s = 0.0
+    verdict.expected_gb_per_s = worst.pair.expected_gb_per_s if worst else None
+    verdict.throughput_change_percent = LOST.throughput_change_percent
+
+
+def _tell(verdict: GroupVerdict, worst: Found) -> None:
+    verdict.worst = [worst.pair.a, worst.pair.b]
+    verdict.basis = _basis(worst.pair)
+    verdict.all_reduce_gb_per_s = _rounded(worst.pair.gb_per_s)
+    verdict.expected_gb_per_s = _rounded(worst.pair.expected_gb_per_s)
+    verdict.decode_latency_ms = worst.impact.decode_latency_ms
+    verdict.throughput_change_percent = worst.impact.throughput_change_percent
+    verdict.scaled = worst.pair.scaled_from != MEASURED_ON
+
+
+def _found(each: Pair, policy: GroupsPolicy) -> Found:
+    """No tool measures all that a link can carry: what is measured above the limit is as it shall be."""
+    gb_per_s = each.gb_per_s
+    assert gb_per_s is not None, each
+    share = gb_per_s / each.expected_gb_per_s
+    if each.measured_gb_per_s is not None and share >= policy.pair_share_min:
+        share = 1.0
+    return Found(each, share, impact(share, each.fallback_gb_per_s / each.expected_gb_per_s))
+
+
+# --- what is wrong ------------------------------------------------------------------------------------------
+
+
+def _lost_issues(lost: Sequence[str]) -> list[GroupIssue]:
+    return [GroupIssue(kind="lost", gpus=[gpu], text=f"{gpu} has failed or is out of service") for gpu in lost]
+
+
+def _unknown(here: Sequence[str], untold: Sequence[Pair], facts: Facts) -> list[GroupIssue]:
+    """GPUs of which too little is known, each once, with the first thing that is missing."""
+    found = []
+    concerned = {gpu for each in untold for gpu in (each.a, each.b)}
+    for gpu in here:
+        links = _links(gpu, facts)
+        if _presence(gpu, facts) is Presence.UNKNOWN:
+            why = "has not been heard of, or cannot be judged now"
+        elif gpu in concerned and links.product is None:
+            why = f"is of a model that is not known: {links.model!r}"
+        elif gpu in concerned and links.up is None:
+            why = "has told nothing of its NVLinks"
+        else:
+            continue
+        found.append(GroupIssue(kind="unknown", gpus=[gpu], text=f"{gpu} {why}"))
+    return found
+
+
+def _topology(here: Sequence[str], facts: Facts) -> list[GroupIssue]:
+    found = []
+    for gpu in here:
+        links = _links(gpu, facts)
+        if links.missing:
+            up, expected = links.up or 0, links.expected or 0
+            text = f"{gpu} has {up} of {expected} NVLinks up"
+            found.append(
+                GroupIssue(
+                    kind="topology", gpus=[gpu], measured=float(up), expected=float(expected), unit="links", text=text
+                )
+            )
+    return found
+
+
+def _pair_issues(found: Sequence[Found], pairs: Sequence[Pair], policy: GroupsPolicy) -> list[GroupIssue]:
+    """Pairs below their limit, the worst first; those without NVLinks only where they were measured."""
+    shares = [(each.pair, each.share) for each in found]
+    for each in pairs:
+        if each.kind == "pcie" and each.measured_gb_per_s is not None:
+            shares.append((each, each.measured_gb_per_s / each.expected_gb_per_s))
+    low = [(share, each) for each, share in shares if share < policy.pair_share_min]
+    return [_pair_issue(each) for _, each in sorted(low, key=lambda entry: (entry[0], entry[1].a, entry[1].b))]
+
+
+def _pair_issue(each: Pair) -> GroupIssue:
+    got, expected = _rounded(each.gb_per_s), _rounded(each.expected_gb_per_s)
+    how = "measured" if each.measured_gb_per_s is not None else f"by {each.links} of {each.links_expected} NVLinks"
+    return GroupIssue(
+        kind="pair",
+        gpus=[each.a, each.b],
+        measured=got,
+        expected=expected,
+        unit="GB/s",
+        basis=_basis(each),
+        text=f"{each.a} and {each.b}: {got:g} GB/s {how}, {expected:g} expected",
+    )
+
+
+# --- whose fault --------------------------------------------------------------------------------------------
+
+
+def _blamed(lost: Sequence[str], here: Sequence[str], found: Sequence[Found], facts: Facts) -> list[Blame]:
+    """A lost GPU before all: what others lack, or why they are lost, may well be its doing."""
+    if lost:
+        first = [gpu for gpu in lost if _presence(gpu, facts) is Presence.LOST] or lost
+        return [Blame(kind="gpu", gpus=[gpu], why="it has failed or is out of service") for gpu in first]
+    bad = [(each.pair.a, each.pair.b) for each in found if not each.sound]
+    good = [(each.pair.a, each.pair.b) for each in found if each.sound]
+    return blame(bad, good, {gpu: _links(gpu, facts).missing for gpu in here})
+
+
+def _evict(action: GroupAction, blamed: Sequence[Blame]) -> list[str]:
+    if _HARSHNESS[action] < _HARSHNESS[GroupAction.EVICT_FROM_GROUP]:
+        return []
+    return sorted({gpu for each in blamed if each.kind == "gpu" for gpu in each.gpus})
+
+
+def _presence(gpu: str, facts: Facts) -> Presence:
+    return facts.presence.get(gpu, Presence.UNKNOWN)
+
+
+def _links(gpu: str, facts: Facts) -> GpuLinks:
+    return facts.links.get(gpu) or GpuLinks()
+
+
+def _measured(a: str, b: str, facts: Facts) -> float | None:
+    """Of the two directions the slower one."""
+    if not facts.measured:
+        return None
+    both = [facts.measured[way] for way in ((a, b), (b, a)) if way in facts.measured]
+    return min(both, default=None)
+
+
+def _basis(each: Pair) -> str:
+    return "links" if each.measured_gb_per_s is None else "measured"
+
+
+def _rounded(gb_per_s: float | None) -> float:
+    assert gb_per_s is not None
+    return round(gb_per_s, 2)

@@ -1,0 +1,220 @@
+"""All tensor-parallel groups of a cluster, across its nodes: what is known of their GPUs, and what was last said.
+
+A record touches only the groups of the GPUs that it is about; `judge` gives the verdicts that have changed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from processors.cluster_policy import GroupsPolicy
+from processors.group import Facts, Presence, judge
+from processors.links import GpuLinks
+from schemas.records import GroupVerdict, Inventory, LinkStatus, Placement
+
+GPUS_MAX = 144  # in one group; the largest NVLink domain has 72
+Way = tuple[str, str]  # from a GPU to another one, by UUID
+
+
+class Measured(msgspec.Struct, frozen=True, array_like=True):
+    gb_per_s: float
+    at_ms: int
+
+
+class Group(msgspec.Struct):
+    """placement: the newest. said: the verdict that readers have, None before the first."""
+
+    placement: Placement
+    said: GroupVerdict | None = None
+
+
+class GroupsSaved(msgspec.Struct):
+    """What a checkpoint holds."""
+
+    links: dict[str, GpuLinks] = {}
+    measured: list[tuple[str, str, Measured]] = []
+    groups: list[Group] = []
+    touched: list[str] = []
+
+
+class News(NamedTuple):
+    """A verdict that readers do not have yet; None: the group is dissolved. before: the one that they have."""
+
+    group: str
+    verdict: GroupVerdict | None
+    before: GroupVerdict | None
+
+
+class Groups:
+    """Fed by the cluster stage, which also says who is present (`see`)."""
+
+    def __init__(self, policy: GroupsPolicy, saved: GroupsSaved | None = None) -> None:
+        saved = saved or GroupsSaved()
+        self.policy = policy
+        self.links = saved.links
+        self.measured = {(one, other): measured for one, other, measured in saved.measured}
+        self.groups: dict[str, Group] = {}
+        self._of: dict[str, set[str]] = {}  # groups of a GPU
+        self._presence: dict[str, Presence] = {}  # of GPUs in groups
+        self._touched: set[str] = set()
+        self._news: list[News] = []
+        self._expiries: list[tuple[int, Way]] = []  # a heap; what was measured again since is void
+        for group in saved.groups:
+            self._add(group)
+        for way in self.measured:
+            self._expect(way)
+        self._touched.update(saved.touched)
+
+    def save(self) -> GroupsSaved:
+        links = {gpu: self.links[gpu] for gpu in sorted(self.links)}
+        measured = [(*way, self.measured[way]) for way in sorted(self.measured)]
+        groups = [self.groups[name] for name in sorted(self.groups)]
+        return GroupsSaved(links, measured, groups, sorted(self._touched))
+
+    def __contains__(self, gpu: object) -> bool:
+        """Whether the GPU is in a group."""
+        return gpu in self._of
+
+    @property
+    def gpus(self) -> list[str]:
+        """Those that are in a group."""
+        return sorted(self._of)
+
+    # --- what is said --------------------------------------------------------------------------------------
+
+    def place(self, placement: Placement) -> list[str]:
+        """Take in a placement; returns the GPUs whose presence has to be told. Raises ValueError."""
+        gpus = list(dict.fromkeys(placement.gpus))
+        if not placement.group or "" in gpus or len(gpus) > GPUS_MAX:
+            why = f"{len(gpus)} GPUs, at most {GPUS_MAX}" if len(gpus) > GPUS_MAX else "group or a GPU has no name"
+            raise ValueError(f"a placement that cannot be: {why}")
+        known = self.groups.get(placement.group)
+        if known is not None and placement.ts < known.placement.ts:
+            return []
+        if known is not None:
+            self._drop(known)
+        if gpus:
+            said = None if known is None else known.said
+            self._add(Group(msgspec.structs.replace(placement, gpus=gpus), said))
+            self._touched.add(placement.group)
+        elif known is not None:
+            self._news.append(News(placement.group, None, known.said))
+        return gpus
+
+    def take_inventory(self, inventory: Inventory) -> None:
+        for info in inventory.gpus:
+            if info.uuid and self.links.setdefault(info.uuid, GpuLinks()).take_inventory(inventory, info):
+                self._touch(info.uuid)
+
+    def take_status(self, gpu: str, links: LinkStatus) -> None:
+        if self.links.setdefault(gpu, GpuLinks()).take_status(links):
+            self._touch(gpu)
+
+    def measure(self, way: Way, gb_per_s: float, at_ms: int) -> None:
+        known = self.measured.get(way)
+        if way[0] == way[1] or (known is not None and at_ms < known.at_ms):
+            return
+        self.measured[way] = Measured(gb_per_s, at_ms)
+        self._expect(way)
+        self._touch(*way)
+
+    def see(self, gpu: str, presence: Presence) -> None:
+        if gpu in self._of and self._presence.get(gpu) is not presence:
+            self._presence[gpu] = presence
+            self._touch(gpu)
+
+    def forget(self, gpu: str) -> None:
+        """Another GPU stands in its slot."""
+        if self.links.pop(gpu, None) is not None:
+            self._touch(gpu)
+
+    def change_policy(self, policy: GroupsPolicy) -> None:
+        self.policy = policy
+        self._expiries.clear()
+        for way in self.measured:
+            self._expect(way)
+        self._touched.update(self.groups)
+
+    def pass_time(self, now_ms: int) -> bool:
+        """Measurements get old; returns whether one of a group has."""
+        before = len(self._touched)
+        while self._expiries and self._expiries[0][0] <= now_ms:
+            _, way = heapq.heappop(self._expiries)
+            known = self.measured.get(way)
+            if known is not None and self._expires_ms(known) <= now_ms:
+                del self.measured[way]
+                self._touch(*way)
+        return len(self._touched) > before
+
+    # --- what follows --------------------------------------------------------------------------------------
+
+    def judge(self) -> Iterator[News]:
+        """What readers have to be told now, by the names of the groups."""
+        news, self._news = self._news, []
+        yield from news
+        touched, self._touched = self._touched, set()
+        for name in sorted(touched):
+            group = self.groups.get(name)
+            if group is None:
+                continue
+            verdict = judge(group.placement, self._facts(group.placement.gpus), self.policy)
+            before, shown = group.said, _visible(verdict)
+            if before is None or _visible(before) != shown:
+                group.said = verdict
+                yield News(name, verdict, before)
+
+    def recall(self, gpu: str, presence: Presence) -> None:
+        """What was seen before a checkpoint."""
+        self._presence[gpu] = presence
+
+    def _facts(self, gpus: list[str]) -> Facts:
+        links = {gpu: self.links[gpu] for gpu in gpus if gpu in self.links}
+        measured = {}
+        for one in gpus if self.measured else ():
+            for other in gpus:
+                known = self.measured.get((one, other))
+                changed_ms = max((links[gpu].changed_ms for gpu in (one, other) if gpu in links), default=0)
+                if known is not None and known.at_ms >= changed_ms:
+                    measured[one, other] = known.gb_per_s
+        return Facts(self._presence, links, measured)
+
+    def _touch(self, gpu: str, other: str = "") -> None:
+        """The groups of a GPU, or those that hold both."""
+        groups = self._of.get(gpu, set())
+        self._touched |= groups & self._of.get(other, set()) if other else groups
+
+    def _add(self, group: Group) -> None:
+        self.groups[group.placement.group] = group
+        for gpu in group.placement.gpus:
+            self._of.setdefault(gpu, set()).add(group.placement.group)
+
+    def _drop(self, group: Group) -> None:
+        del self.groups[group.placement.group]
+        for gpu in group.placement.gpus:
+            self._of[gpu].discard(group.placement.group)
+            if not self._of[gpu]:
+                del self._of[gpu]
+                self._presence.pop(gpu, None)
+
+    def _expect(self, way: Way) -> None:
+        heapq.heappush(self._expiries, (self._expires_ms(self.measured[way]), way))
+
+    def _expires_ms(self, measured: Measured) -> int:
+        return measured.at_ms + round(1000 * self.policy.bandwidth_fresh_s)
+
+
+def _visible(verdict: GroupVerdict) -> Any:
+    """What has to change before a verdict is worth saying again: a measurement differs a little every time."""
+    ratio = None
+    if verdict.all_reduce_gb_per_s is not None and verdict.expected_gb_per_s:
+        ratio = round(verdict.all_reduce_gb_per_s / verdict.expected_gb_per_s, 2)
+    issues = [(issue.kind, issue.gpus, issue.measured if issue.unit == "links" else None) for issue in verdict.issues]
+    return (
+        (verdict.cluster, verdict.node, verdict.gpus, verdict.model, verdict.namespace),
+        (verdict.condition, verdict.action, verdict.basis, verdict.worst, ratio),
+        (verdict.blamed, verdict.evict, issues, verdict.more_issues),
+    )
