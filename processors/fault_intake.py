@@ -23,6 +23,7 @@ from schemas.sxid import Fatality, SxidInfo
 from schemas.xid import Severity, XidInfo, lookup
 
 FELL_OFF_THE_BUS = 79
+RAW_CHARS_MAX = 1024  # of a line that is kept as evidence; the record on `xids` has all of it
 
 Array = npt.NDArray[Any]
 Retell = Callable[[Cause, Array, int], None]
@@ -182,7 +183,7 @@ def _of_gpu(line: Line, info: XidInfo, verdict: Verdict, job: str, *, standing: 
         first=line.ts,
         last=line.ts,
         text=f"Xid {info.code}: {info.meaning}",
-        raw=fault.raw,
+        raw=fault.raw[:RAW_CHARS_MAX],
         action=_action(verdict.level, verdict.action),
         corruption=verdict.corruption,
         event=True,
@@ -201,7 +202,7 @@ def _of_switch(line: Line, info: SxidInfo) -> Trace:
         first=line.ts,
         last=line.ts,
         text=f"SXid {info.code} of switch {line.fault.bdf}: {info.meaning}",
-        raw=line.fault.raw,
+        raw=line.fault.raw[:RAW_CHARS_MAX],
         action=_action(*outcome(info.response)),
         event=True,
         fatal=fatal,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from schemas.records import KernelFault
-from schemas.xid import CATALOG
+from schemas.xid import lookup
 
 TWO_SOURCES_MS = 2_000  # kernel log and DCGM report the same fault within this time
 SAID_AGAIN_MS = 1_000  # lines of one moment come together; what says that moment again later is no new line
@@ -125,7 +125,7 @@ class FaultLog:
         """Drop what nothing can coalesce with any more, nor say again; of codes without end, the sooner."""
 
         def keep_ms(key: Key) -> int:
-            known = key.fault != "xid" or key.code in CATALOG
+            known = key.fault == "xid" and lookup(key.code).source != "none"
             return max(coalesce_ms + FORGET_MS, REMEMBER_MS if known and key.row >= 0 else 0)
 
         gone = [key for key, run in self._runs.items() if not run.left and now_ms - run.seen_ms >= keep_ms(key)]

@@ -276,7 +276,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One kind of fault of one GPU within an incident. what: `xid_48`, `sxid_20034` or a signal's name.
 
     gpu: neither UUID nor BDF where it is of a switch, or of the node. first, last: event times, ms. text: in words.
-    raw: the first line.
+    raw: the first line, at most 1,024 characters of it.
     """
 
     what: str

@@ -409,6 +409,13 @@ def test_a_gpu_whose_incident_is_absorbed_is_told_again_under_the_one_that_stays
 # --- cuts --------------------------------------------------------------------------------------------------------
 
 
+def test_evidence_shows_the_first_line_and_no_more_of_it_than_a_thousand_characters() -> None:
+    lines = [Line(50, 48, 0, {"raw": "NVRM: first " + "x" * 5_000}), Line(49, 48, 0, {"raw": "NVRM: earlier"})]
+    assert only(judge(told(node(1), lines[:1]))).evidence[0].raw == ("NVRM: first " + "x" * 5_000)[:1024]
+    late = only(judge(told(node(1), lines).tick(101.0).tick(170.0)))
+    assert (late.evidence[0].raw, late.opened) == ("NVRM: earlier", ms(49))
+
+
 def test_batch_cuts_and_checkpoints_show_nowhere() -> None:
     log = node(4, peers={2: [3], 3: [2]})
     for name in ("a lost GPU with the 45s that it causes", "a double-bit error with its remaps and details"):
