@@ -27,7 +27,9 @@ def incidents() -> str:
         for family, rank in sorted(families.FAMILY_RANK.items(), key=lambda item: -item[1])
     ]
     follows = [(code(what), _names(sorted(of)), why) for what, (of, why) in families.FOLLOWS.items()]
-    fatal = ", ".join(map(code, sorted(families.FATAL_TO_PROGRAMS, key=lambda what: -families.RANK.get(what, 60))))
+    fatal = ", ".join(
+        map(code, sorted(families.FATAL_TO_PROGRAMS, key=lambda what: (-families.RANK.get(what, 60), what)))
+    )
     follows.append((f"all of {code(Family.APPLICATION)}", fatal, "a program dies of these, by whatever exception"))
     ranks = [(code(what), rank) for what, rank in sorted(families.RANK.items(), key=lambda item: -item[1])]
     return page(
