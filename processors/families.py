@@ -44,6 +44,8 @@ ABOUT = {
     Family.OTHER: "what nobody has put elsewhere",
 }
 
+_UNREACHABLE = frozenset({Family.BUS, Family.GSP, Family.DRIVER})
+
 # What comes of other faults: (of which families, why). Alone it is an incident of its own family.
 FOLLOWS: dict[str, tuple[frozenset[Family], str]] = {
     "xid_45": (
@@ -52,15 +54,13 @@ FOLLOWS: dict[str, tuple[frozenset[Family], str]] = {
     ),
     "xid_154": (frozenset(Family), "tells what another fault makes necessary"),
     "xid_rate": (frozenset(Family), "counts what is evidence already"),
-    "presence": (
-        frozenset({Family.BUS, Family.GSP, Family.DRIVER}),
-        "a GPU that cannot be reached vanishes from the telemetry of its node",
-    ),
-    "blanks": (
-        frozenset({Family.BUS, Family.GSP, Family.DRIVER}),
-        "after Xids 79, 119 and 120 every field is blank, with fresh timestamps",
-    ),
+    "recovery_action": (frozenset(Family), "the same, as a field"),
+    "presence": (_UNREACHABLE, "a GPU that cannot be reached vanishes from the telemetry of its node"),
+    "gone": (_UNREACHABLE, "the same, and from the list of its GPUs"),
+    "blanks": (_UNREACHABLE, "after Xids 79, 119 and 120 every field is blank, with fresh timestamps"),
+    "telemetry_source": (_UNREACHABLE, "a driver that waits for such a GPU no longer answers"),
 }
+
 # Of these a program dies, by whatever exception: what applications print with them is no fault of theirs.
 FATAL_TO_PROGRAMS = frozenset(
     {"xid_48", "xid_79", "xid_94", "xid_95", "xid_119", "xid_120", "xid_140", "uncorrectable_ecc"}
@@ -84,6 +84,9 @@ RANK = {
     "xid_45": 1,
     "xid_154": 1,
     "xid_rate": 1,
+    "recovery_action": 1,
+    "telemetry_source": 4,  # why nothing is heard
+    "gone": 4,
     "presence": 3,
     "blanks": 2,
     "xid_74": 44,  # often secondary to a failed peer or switch, never to counters

@@ -16,7 +16,7 @@ from processors.policy import Policy
 from processors.shared_faults import Hit, SharedFaults
 from processors.signal import Event
 from processors.xid_facts import Fact, Verdict, answer, outcome
-from schemas import sxid
+from schemas import mig, sxid
 from schemas.records import Gpu, KernelFault
 from schemas.states import Action, Family, Level
 from schemas.sxid import Fatality, SxidInfo
@@ -50,11 +50,18 @@ class Line(NamedTuple):
         return sxid.lookup(self.code, self.fault.severity) if self.fault.fault == "sxid" else lookup(self.code)
 
     @property
+    def instance(self) -> tuple[int, int] | None:
+        """The MIG instance that it stays inside, as in `schemas.mig`; None: it concerns all of the GPU."""
+        info, place = self.info, mig.place(self.fault.gi, self.fault.ci)
+        inside = isinstance(info, XidInfo) and place is not None and mig.xid_stays_inside(info.code, info.category)
+        return place if inside else None
+
+    @property
     def key(self) -> Key:
         """Of its run."""
-        if self.row != NOBODY:
-            return Key(self.row, self.code, "xid")
-        return Key(self.row, self.code, self.fault.fault, self.fault.node, self.fault.bdf)
+        if self.row == NOBODY:
+            return Key(self.row, self.code, self.fault.fault, self.fault.node, self.fault.bdf)
+        return Key(self.row, self.code, "xid", part="/".join(map(str, self.instance or ())))
 
     @property
     def what(self) -> str:
@@ -119,7 +126,8 @@ class FaultIntake:
             job = self.shared.see(row, line.ts, line.clock_ms, fault, info, self._policy.shared_gpus, within_ms)
         verdict = answer(self._policy, fact._replace(shared=bool(job)))
         name = (job[-1].name or f"pid {job[-1].pid}") if job else ""
-        stands = row != NOBODY and verdict.level >= Level.CRITICAL and self.incidents.xids_judged
+        judged = row != NOBODY and line.instance is None and self.incidents.xids_judged
+        stands = judged and verdict.level >= Level.CRITICAL
         trace = _of_gpu(line, info, verdict, name, standing=stands)
         self.incidents.add(fault.node, trace, line.clock_ms, previous)
         for hit in job[:-1]:

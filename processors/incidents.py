@@ -21,7 +21,7 @@ from processors.node_output import Cause, NodeOutput
 from processors.policy import NodePolicy
 from processors.signal import Signal
 from schemas.records import Gpu, Inventory, gpu_key
-from schemas.states import Action, Level
+from schemas.states import Action, Family, Level
 
 Array = npt.NDArray[Any]
 
@@ -102,13 +102,14 @@ class Incidents:
         node, levels = self.roster.node_of[row], self.board.level[:, row].tolist()
         of = self._nodes.get(node)
         caps = [float(self.board.caps[at, level + 1]) for at, level in enumerate(levels)]
-        down = {at for at, level in enumerate(levels) if level > Level.FINE and caps[at] < TAKEN_DOWN}
+        faults = [self.signals[at].family is not None for at in range(len(levels))]
+        down = {at for at, level in enumerate(levels) if faults[at] and level > Level.FINE and caps[at] < TAKEN_DOWN}
         if not down and (of is None or not of.open):
             return
         standing = set()
         for at, level in enumerate(levels):
             mild = level > Level.FINE and caps[at] < 1.0 and at != self._xid
-            if at in down or mild or self.board.told_unknown(at, row):
+            if at in down or (faults[at] and (mild or self.board.told_unknown(at, row))):
                 trace = self._finding(at, row, ts, mild=at not in down)
                 standing.add(trace.what)
                 self._found(node, trace, clock_ms)
@@ -126,7 +127,7 @@ class Incidents:
         action, _, corruption = self.board.fault_by(at, row)
         return Trace(
             what=what,
-            family=family,
+            family=family or Family.OTHER,
             row=row,
             gpu=self._gpu(row),
             first=ts,

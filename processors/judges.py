@@ -15,6 +15,7 @@ from processors.counters import Counters
 from processors.fault_intake import FaultIntake
 from processors.incidents import TAKEN_DOWN, Incidents
 from processors.ingest import Frames, Roster, Shape
+from processors.instances import Instances
 from processors.judgement import Judgement, Levels, Tick
 from processors.node_output import Cause, NodeOutput
 from processors.policy import Policy
@@ -29,6 +30,7 @@ from schemas.fields import FIELDS, Kind
 
 Array = npt.NDArray[Any]
 
+_NEVER = np.empty(0, "i8")
 GRID_MS = 5_000  # timers fire on this grid of the stream clock, between records
 
 
@@ -49,7 +51,8 @@ class Judges:
         self.predictions = Predictions(self.capacity)
         self.tables = [Table(signal.columns, self.capacity) for signal in signals]
         self.rounds = Rounds(signals, self.tables, self.board, self.counters)
-        self.out = NodeOutput(roster, self.board)
+        self.instances = Instances(signals)
+        self.out = NodeOutput(roster, self.board, self.instances)
         self.incidents = Incidents(signals, roster, self.board, self.out)
         self.faults = FaultIntake(self.incidents, self.out, self.event, self.retell)
         self._reading = {
@@ -69,6 +72,7 @@ class Judges:
         self._own = [policy.of(signal) for signal in self.signals]
         self.incidents.apply(policy.values.node)
         self.faults.apply(policy)
+        self.instances.apply(policy)
 
     # --- rows --------------------------------------------------------------------------------------------------
 
@@ -114,11 +118,13 @@ class Judges:
         rows = np.array([row])
         self.counters.forget(rows)
         self.board.reset(rows)
-        for table in (*self.tables, self.presence.table):
+        for table in self.tables:
             table.reset(rows)
+        self.presence.reset(rows, credit_ms)
         self.predictions.forget(row)
-        self.rounds.sampled[:, rows] = 0
-        self.presence.table.columns["created"][rows] = credit_ms
+        for sampled in self.rounds.sampled.values():
+            sampled[rows] = 0
+        self.instances.forget(row)
 
     def _retire(self, row: int) -> None:
         self.roster.retire(row)
@@ -139,6 +145,7 @@ class Judges:
                 self.board.copy(at, former, row)
         self.incidents.moved(former, row)
         self.faults.log.forget(former)
+        self.instances.move(former, row)
         self.predictions.copy(former, row)
         self._retire(former)
 
@@ -165,11 +172,12 @@ class Judges:
         count = len(self.roster)
         levels = Levels(self.board, slice(0, count))
         tick = Tick(self.board, np.arange(count), np.full(count, now_ms), levels)
-        fleet = self.presence.fleet(now_ms, credit_ms, count, new_policy=new_policy)
+        fleet = self.presence.fleet(now_ms, credit_ms, self.roster.node_of, new_policy=new_policy)
         for at in self._timed:
             if self.board.enabled[at]:
                 state = self.tables[at].view(slice(0, count))
                 self.signals[at].on_timer(fleet, state, self._own[at], Judgement(tick, at))
+        tick.visible.append(self.instances.timer(fleet))
         tick.due.append(self.board.improving(count))
         if new_policy:
             tick.visible.append(self.board.touched(count))
@@ -186,9 +194,16 @@ class Judges:
         )
 
     def event(self, cause: Cause, row: int, event: Event, *, pardoned: bool = False) -> None:
-        """A kernel fault of one GPU. pardoned: it turns out to be none of the GPU's, which need not wait to be well."""
+        """A kernel fault of one GPU, or of a MIG instance of it.
+
+        pardoned: it turns out to be none of the GPU's, which need not wait to be well.
+        """
         if pardoned:
             self.board.verdicts.columns["held"][row] = 1.0
+        news = self.instances.event(row, event)
+        if news is not None:
+            self._ask((), cause, np.array([row]), event.ts, event.clock_ms, lambda *_: None, always=news)
+            return
         self._ask(
             self._evented,
             cause,
@@ -200,7 +215,11 @@ class Judges:
         )
 
     def report(self, cause: Cause, rows: Array, report: Report) -> None:
-        """Another observation, of the GPUs at `rows`."""
+        """Another observation, of the GPUs at `rows`, or of a MIG instance of one."""
+        news = self.instances.report(int(rows[0]), report)
+        if news is not None:
+            self._ask((), cause, rows, report.ts, report.clock_ms, lambda *_: None, always=news)
+            return
         self._ask(
             self._reading.get(type(report.record), ()),
             cause,
@@ -210,8 +229,20 @@ class Judges:
             lambda signal, state, own, out: signal.on_report(report, state, own, out),
         )
 
+    def listed(
+        self, cause: Cause, rows: Array, infos: Sequence[records.GpuInfo], ts: int, clock_ms: int, *, restarted: bool
+    ) -> None:
+        """An inventory lists the GPUs at `rows`: MIG instances may be gone."""
+        fewer = [
+            self.instances.listed(row, info, restarted=restarted)
+            for row, info in zip(rows.tolist(), infos, strict=True)
+        ]
+        if any(fewer):
+            self._ask((), cause, rows[np.array(fewer)], ts, clock_ms, lambda *_: None, always=True)
+
     def restore_gpu(self, cause: Cause, row: int, clock_ms: int) -> None:
         """An operator vouches for the GPU: latches open, and the verdict improves without waiting."""
+        self.instances.forget(row)
         self.board.verdicts.columns["held"][row] = 1.0
         self._ask(
             range(len(self.signals)),
@@ -311,9 +342,10 @@ class Judges:
             "counters": self.counters.save(count),
             "board": self.board.save(count),
             "presence": self.presence.table.save(count),
+            "instances": self.instances.save(),
             "predictions": self.predictions.save(count),
             "signals": {
-                signal.name: [self.rounds.sampled[at, :count].tobytes(), self.tables[at].save(count)]
+                signal.name: [self.rounds.sampled.get(at, _NEVER)[:count].tobytes(), self.tables[at].save(count)]
                 for at, signal in enumerate(self.signals)
             },
         }
@@ -328,13 +360,15 @@ class Judges:
         for at, signal in enumerate(self.signals):
             if signal.name in saved["signals"]:
                 sampled, table = saved["signals"][signal.name]
-                self.rounds.sampled[at, :count] = np.frombuffer(sampled, "i8")
+                if at in self.rounds.sampled and sampled:
+                    self.rounds.sampled[at][:count] = np.frombuffer(sampled, "i8")
                 self.tables[at].load(count, table)
         self.apply(policies.from_state(msgspec.json.decode(saved["policy"], type=records.PolicyChange)))
+        self.instances.load(saved.get("instances", []), self.policy)
         self.predictions.load(count, saved["predictions"])
 
     @property
     def bytes_per_gpu(self) -> int:
         """State per GPU, from what is declared."""
         tables = sum(table.bytes_per_gpu for table in (*self.tables, self.presence.table, self.predictions.table))
-        return tables + 16 * len(self.counters.fields) + 8 * len(self.signals) + self.board.bytes_per_gpu
+        return tables + self.counters.bytes_per_gpu + 8 * len(self.rounds.sampled) + self.board.bytes_per_gpu

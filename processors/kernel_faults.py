@@ -20,13 +20,16 @@ Says = tuple[str, int | None, int, int, str]  # all that may be answered differe
 
 
 class Key(NamedTuple):
-    """row: of the GPU; -1: of a switch, or of a GPU that is not named, then its node and what is known of it."""
+    """row: of the GPU; -1: of a switch, or of a GPU that is not named, then with its node.
+
+    part: of a GPU the MIG instance that the fault stays inside; else the BDF that is printed.
+    """
 
     row: int
     code: int
     fault: str
     node: str = ""
-    bdf: str = ""
+    part: str = ""
 
 
 class News(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from processors.board import Board
 from processors.ingest import Roster
+from processors.instances import Instances
 from processors.policy import unit
 from processors.prediction.predictions import Foretold
 from processors.prediction.words import in_words
@@ -30,10 +31,11 @@ class Cause(NamedTuple):
 class NodeOutput:
     """Collects outputs in any order; `settle` sorts what was collected since the last time."""
 
-    def __init__(self, roster: Roster, board: Board) -> None:
+    def __init__(self, roster: Roster, board: Board, instances: Instances) -> None:
         self.partition = 0
         self.roster = roster
         self.board = board
+        self.instances = instances
         self._collected: list[tuple[Cause, str, str, str, bytes, bool]] = []
         self._settled: list[Output] = []
         self._offset, self._ordinal = -1, 0
@@ -139,13 +141,15 @@ class NodeOutput:
             "held": held,
             "condition": condition,
             "reasons": reasons,
+            "instances": (instances := self.instances.of(row, held, condition)),
         }
         self._add(cause, topics.SCORES, self.key(row), "score", records.Score(**common))
         evidence = max([reason.since for reason in reasons], default=ts)
         change = records.ConditionChange(
             **common, action=action, hard=hard, corruption=corruption, evidence=evidence, incident=incident
         )
-        self._add(cause, topics.FLEET_EVENTS, self.key(row), "condition", change, urgent=action is not Action.NONE)
+        urgent = action is not Action.NONE or bool(instances)
+        self._add(cause, topics.FLEET_EVENTS, self.key(row), "condition", change, urgent=urgent)
 
     def prediction(self, cause: Cause, foretold: Foretold, ts: int, policy: Any) -> None:
         """policy: see `processors.prediction.policy`."""

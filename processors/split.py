@@ -59,17 +59,18 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
     return {
         "policy": saved["policy"],
         "counters": {
-            field: [_values(level, "f8", rows), _values(base, "f8", rows)]
-            for field, (level, base) in saved["counters"].items()
+            field: [_values(blank, "?", rows), _values(base, "f8", rows)]
+            for field, (blank, base) in saved["counters"].items()
         },
         "board": {
             "findings": {signal: _finding(own, rows) for signal, own in board["findings"].items()},
             "verdicts": _table(board["verdicts"], rows),
         },
         "presence": _table(saved["presence"], rows),
+        "instances": _by_row(saved.get("instances", []), rows),
         "predictions": _predictions(saved["predictions"], rows),
         "signals": {
-            signal: [_values(sampled, "i8", rows), _table(table, rows)]
+            signal: [_values(sampled, "i8", rows) if sampled else b"", _table(table, rows)]
             for signal, (sampled, table) in saved["signals"].items()
         },
     }
@@ -77,8 +78,7 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
 
 def _predictions(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
     """See `Predictions.save`: histories come with their row first."""
-    number = {row: at for at, row in enumerate(rows.tolist())}
-    histories = [[number[row], *history] for row, *history in saved["histories"] if row in number]
+    histories = _by_row(saved["histories"], rows)
     return saved | {"table": _table(saved["table"], rows), "histories": histories}
 
 
@@ -102,6 +102,12 @@ def _vector(parts: Sequence[Any], rows: Array) -> list[Any]:
     renumbered = np.searchsorted(rows, saved_for[ours])
     table = np.frombuffer(values, dtype).reshape(cells, saved_for.size)[:, ours]
     return [dtype, cells, renumbered.astype("i8").tobytes(), table.tobytes()]
+
+
+def _by_row(saved: list[list[Any]], rows: Array) -> list[list[Any]]:
+    """See `Instances.save`: the row comes first."""
+    number = {row: at for at, row in enumerate(rows.tolist())}
+    return [[number[row], *counted] for row, *counted in saved if row in number]
 
 
 def _faults(saved: dict[str, Any], kept: Container[str], rows: Array) -> dict[str, Any]:

@@ -45,7 +45,10 @@ class Observation(Record, kw_only=True):
 
 
 class GpuInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One GPU as its node lists it. `mig`: MIG mode is on. peers: UUID -> NVLinks that join it to that GPU directly."""
+    """One GPU as its node lists it. peers: UUID -> NVLinks that join it to that GPU directly.
+
+    mig: MIG mode is on. instances: the numbers of its GPU instances; None where the source cannot tell.
+    """
 
     uuid: str
     bdf: str = ""
@@ -53,6 +56,7 @@ class GpuInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     serial: str = ""
     mig: bool = False
     peers: dict[str, int] = {}
+    instances: list[int] | None = None
 
 
 class Inventory(Observation, kw_only=True, tag_field="kind", tag="inventory"):
@@ -88,12 +92,17 @@ class KernelFault(Observation, kw_only=True, tag_field="kind", tag="kernel"):
 
 
 class SourceStatus(Observation, kw_only=True, tag_field="kind", tag="source"):
-    """How a source fares. state: "ok", "failing" or "ended". lost: observations that it knows it lost."""
+    """How a source fares. state: "ok", "failing" or "ended". lost: observations that it knows it lost.
+
+    cause: what is wrong, by machine (`schemas.sources.CAUSES`); `detail` says it to people. While a source fails it
+    is said again now and then. Source `agent`, "ended": the agent stops because somebody has asked it to.
+    """
 
     source: str
     state: str
     detail: str = ""
     lost: int = 0
+    cause: str = ""
 
 
 class HealthIncident(Observation, kw_only=True, tag_field="kind", tag="health"):
@@ -334,6 +343,22 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str = ""
 
 
+class InstanceHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A MIG instance that is worse than its GPU. ci: None = all of the GPU instance.
+
+    weight: in decisions, never above the GPU's. corruption: its outputs may be wrong.
+    """
+
+    gi: int
+    ci: int | None = None
+    score: float
+    condition: Condition
+    action: Action = Action.NONE
+    corruption: bool = False
+    weight: float | None = None
+    reasons: list[Reason] = []
+
+
 class Judged(Record, kw_only=True):
     """What derived records about one GPU share."""
 
@@ -359,6 +384,7 @@ class Score(Judged, kw_only=True):
     held: float
     condition: Condition
     reasons: list[Reason] = []
+    instances: list[InstanceHealth] = []
 
 
 class Prediction(Judged, kw_only=True):
@@ -394,6 +420,7 @@ class ConditionChange(Judged, kw_only=True, tag_field="kind", tag="condition"):
     evidence: int = 0
     reasons: list[Reason] = []
     incident: str = ""
+    instances: list[InstanceHealth] = []
 
 
 class Gone(Judged, kw_only=True, tag_field="kind", tag="gone"):
@@ -404,6 +431,7 @@ class Decision(Judged, kw_only=True):
     """What a scheduler reads: `weight` 0.0 (no traffic) to 1.0. policy: the id that made it.
 
     held_by: what keeps a discretionary change from taking effect ("budget"), else empty.
+    instances: MIG instances that deserve less than `weight`.
     cause: what took the GPU out of service, which may be a fault of its node; `reasons` are its own, as of now.
     incident: what it is part of (`Incident.id`), else empty.
     """
@@ -418,6 +446,7 @@ class Decision(Judged, kw_only=True):
     reasons: list[Reason] = []
     policy: str = ""
     incident: str = ""
+    instances: list[InstanceHealth] = []
 
 
 class Eviction(Judged, kw_only=True):

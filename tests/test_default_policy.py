@@ -49,6 +49,18 @@ DEVIATIONS: dict[str, tuple[Any, Any, str]] = {
     "signals.pcie_replay.caps.evict": (0.0, 1.0, "throughput"),
     "signals.row_remap.enabled": (True, False, "replacement"),
     "signals.remapped_rows.enabled": (True, False, "512"),
+    "signals.power_brake.enabled": (True, False, "rack"),
+    "signals.memory_temperature.enabled": (True, False, "95 C"),
+    "signals.thermal_violation.enabled": (True, False, "miss"),
+    "signals.pcie_link.enabled": (True, False, "reseated"),
+    "signals.nvlink_burst.enabled": (True, False, "100 CRC"),
+    "signals.nvlink_replay.enabled": (True, False, "one within"),
+    "signals.nvlink_recovery.enabled": (True, False, "one recovery"),
+    "signals.nvlink_unrecovered.enabled": (True, False, "until a reset"),
+    "signals.nvlink_links.enabled": (True, False, "section 8"),
+    "signals.nvlink_worst.enabled": (True, False, "peer"),
+    "signals.fabric.enabled": (True, False, "CUDA"),
+    "signals.recovery_action.enabled": (True, False, "kernel log"),
 }
 
 

@@ -18,7 +18,7 @@ class CorrectableEcc(CounterRate):
     name = "correctable_ecc"
     family = Family.MEMORY
     fields = (ECC_SBE_VOLATILE,)
-    window = RateWindow("errors", slots=60, slot_s=60)
+    window = RateWindow("errors", slots=60, slot_s=60, dtype="u2")
     quantity = "errors_per_hour"
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ from schemas.states import Family
 
 Array = npt.NDArray[Any]
 
-WINDOW = RateWindow("warnings", slots=60, slot_s=60)
+WINDOW = RateWindow("warnings", slots=60, slot_s=60, dtype="u1")
 
 
 class XidRate(Signal):

@@ -19,6 +19,8 @@ VOLATILE, AGGREGATE = 0, 1
 SINGLE_BIT, DOUBLE_BIT = 0, 1  # what pages were retired for
 POLICY_POWER, POLICY_THERMAL = 0, 1
 LINK_COUNT, LINK_STATE = 91, 165
+ALL_LINKS = 2**32 - 1  # instead of the number of a link, where NVLink 5 counts
+MEMORY_MAX = 2  # of the temperatures that something happens at
 FABRIC_COMPLETED, FABRIC_SUCCESS, FABRIC_FAILURE, FABRIC_UNRECOGNIZED = 3, 3, 4, 5
 
 
@@ -156,6 +158,15 @@ WAYS: dict[int, Asking] = {
     **_links(fields.NVLINK_CRC_FLIT, 163, (*range(32, 38), *range(96, 102)), 2),
     **_links(fields.NVLINK_REPLAY, 161, (*range(46, 52), *range(108, 114)), 0),
     **_links(fields.NVLINK_RECOVERY, 162, (*range(53, 59), *range(114, 120)), 1),
+    fields.MEMORY_TEMP_MAX: Asking((call("nvmlDeviceGetTemperatureThreshold", MEMORY_MAX),), CONSTANT_S),
+    fields.PCIE_GENERATION_MAX: Asking((call("nvmlDeviceGetMaxPcieLinkGeneration"),), CONSTANT_S),
+    fields.PCIE_WIDTH_MAX: Asking((call("nvmlDeviceGetMaxPcieLinkWidth"),), CONSTANT_S),
+    fields.PCIE_GENERATION: Asking((call("nvmlDeviceGetCurrPcieLinkGeneration"),), EVIDENCE_S),
+    fields.PCIE_WIDTH: Asking((call("nvmlDeviceGetCurrPcieLinkWidth"),), EVIDENCE_S),
+    fields.NVLINK_RX_ERRORS: Asking((Value(208, ALL_LINKS),), EVIDENCE_S),
+    fields.NVLINK_RECOVERED: Asking((Value(213, ALL_LINKS),), EVIDENCE_S),
+    fields.NVLINK_NOT_RECOVERED: Asking((Value(214, ALL_LINKS),), EVIDENCE_S),
+    fields.RECOVERY_ACTION: Asking((Value(230),), JUDGED_S),
 }
 
 

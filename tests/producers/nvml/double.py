@@ -122,6 +122,8 @@ class Gpu:
             "RetiredPagesPendingStatus": Error(3),
             "PcieReplayCounter": 6,
             "Fabric": (3, 0),
+            "TemperatureThreshold": {2: 95},
+            "PcieLink": {"MaxGeneration": 5, "MaxWidth": 16, "CurrGeneration": 4, "CurrWidth": 8},
         }
         self.values: dict[Any, Any] = {
             3: (ULL, 11),
@@ -140,6 +142,7 @@ class Gpu:
             143: (ULL, 2),
             144: (ULL, 1),
             145: (ULL, 0),
+            230: (UINT, 0),
         }
         for link in range(LINKS):
             self.values |= {(161, link): (ULL, 0), (162, link): (ULL, 0), (163, link): (ULL, link)}
@@ -264,6 +267,21 @@ class Nvml:
 
     def nvmlDeviceGetMarginTemperature(self, handle: Any) -> int:
         return self._tell("nvmlDeviceGetMarginTemperature", handle, "MarginTemperature")
+
+    def nvmlDeviceGetTemperatureThreshold(self, handle: Any, threshold: int) -> int:
+        return self._tell("nvmlDeviceGetTemperatureThreshold", handle, "TemperatureThreshold")[threshold]
+
+    def nvmlDeviceGetMaxPcieLinkGeneration(self, handle: Any) -> int:
+        return self._tell("nvmlDeviceGetMaxPcieLinkGeneration", handle, "PcieLink")["MaxGeneration"]
+
+    def nvmlDeviceGetMaxPcieLinkWidth(self, handle: Any) -> int:
+        return self._tell("nvmlDeviceGetMaxPcieLinkWidth", handle, "PcieLink")["MaxWidth"]
+
+    def nvmlDeviceGetCurrPcieLinkGeneration(self, handle: Any) -> int:
+        return self._tell("nvmlDeviceGetCurrPcieLinkGeneration", handle, "PcieLink")["CurrGeneration"]
+
+    def nvmlDeviceGetCurrPcieLinkWidth(self, handle: Any) -> int:
+        return self._tell("nvmlDeviceGetCurrPcieLinkWidth", handle, "PcieLink")["CurrWidth"]
 
     def nvmlDeviceGetPowerUsage(self, handle: Any) -> int:
         return self._tell("nvmlDeviceGetPowerUsage", handle, "PowerUsage")
