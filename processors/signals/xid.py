@@ -38,7 +38,7 @@ class Xid(Signal):
         "facts": Column("i8", cells=KEPT),
         "names": Column("i8", cells=2 * KEPT),  # of processes
         "at": Column("i8", cells=KEPT),  # stream clock, ms
-        "double_bit_ms": Column("i8"),  # stream clock at the newest: what operators restore does not change that
+        "double_bit_hour": Column("i4"),  # stream clock at the newest: what operators restore does not change that
     }
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,11 +85,11 @@ class Xid(Signal):
         """How long ago the GPU had the double-bit error before this one; lines of one error are not two."""
         if event.info.code != DOUBLE_BIT:
             return None
-        before = int(state.double_bit_ms[0])
+        before, now = int(state.double_bit_hour[0]), event.clock_ms // HOUR_MS
         if event.repeat:
             return kept[DOUBLE_BIT][0].hours if DOUBLE_BIT in kept else None
-        state.double_bit_ms = np.array([event.clock_ms])
-        return max(event.clock_ms - before, 0) // HOUR_MS if before else None
+        state.double_bit_hour = np.array([now])
+        return max(now - before, 0) if before else None
 
     def _graver(self, policy: Any, known: tuple[Fact, int] | None, fact: Fact, event: Event) -> tuple[Fact, int]:
         """What to keep of an Xid that has come before: of its lines the one that asks for more, and of an
