@@ -169,6 +169,15 @@ class Board:
             reasons.append(self._recovering(row, held))
         return sorted(reasons, key=lambda reason: reason.cap)
 
+    def reason(self, at: int, row: int) -> Reason:
+        """What signal number `at` finds of the GPU now."""
+        return self._reason(at, self.signals[at], row, Level(int(self.level[at, row])))
+
+    def told_unknown(self, at: int, row: int) -> bool:
+        """Whether a signal that should know has said that it cannot tell; a GPU may be too new for the question."""
+        needed = self.required[at] and self.enabled[at] and self.level[at, row] < 0
+        return bool(needed and self.findings["since"][at, row] > 0)
+
     def _reason(self, at: int, signal: Signal, row: int, level: Level) -> Reason:
         quantity = self.quantities[at]
         value = float(str(self.findings["value"][at, row]))  # the shortest number that means the same
@@ -201,19 +210,10 @@ class Board:
     def fault(self, row: int) -> tuple[Action, bool, bool]:
         """(action, hard, corruption) of the findings that take this GPU out of service."""
         action, hard, corruption = Action.NONE, False, False
-        for at, level in enumerate(self.level[:, row].tolist()):
-            if level <= Level.FINE or self.caps[at, level + 1] >= 1.0:
-                continue
-            bits = int(self.findings["fault"][at, row])
-            out = bool(self.caps[at, level + 1] <= 0.3)
-            own = ACTIONS[bits >> _ACTION_SHIFT]
-            if not out:
-                own = Action.MONITOR
-            elif own is Action.NONE:
-                own = Action.EVICT
+        for at in range(len(self.signals)):
+            own, own_hard, own_corruption = self.fault_by(at, row)
             action = max(action, own, key=ACTIONS.index)
-            hard = hard or (out and bool(bits & HARD))
-            corruption = corruption or (out and bool(bits & CORRUPTION))
+            hard, corruption = hard or own_hard, corruption or own_corruption
         return action, hard, corruption
 
     def corrupting(self, row: int) -> list[int]:
@@ -228,6 +228,17 @@ class Board:
         level = self.level[:, row]
         found = [self._reason(at, self.signals[at], row, Level(int(level[at]))) for at in signals]
         return sorted(found, key=lambda reason: reason.cap)
+
+    def fault_by(self, at: int, row: int) -> tuple[Action, bool, bool]:
+        """The same, of signal number `at` alone."""
+        cap = self.caps[at, int(self.level[at, row]) + 1]
+        if self.level[at, row] <= Level.FINE or cap >= 1.0:
+            return Action.NONE, False, False
+        if cap > 0.3:
+            return Action.MONITOR, False, False
+        bits = int(self.findings["fault"][at, row])
+        own = ACTIONS[bits >> _ACTION_SHIFT]
+        return Action.EVICT if own is Action.NONE else own, bool(bits & HARD), bool(bits & CORRUPTION)
 
     def save(self, count: int) -> dict[str, Any]:
         findings = {

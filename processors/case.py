@@ -33,6 +33,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a GPU stands. `IN_SERVICE` is "no open case"; what the last one was about stays readable.
 
     cause: in words. fault: what kind of thing that is (a signal's name, `xid_48`, `node_removed`), to count by.
+    incident: the id of what it is part of, if that is known.
     takes_node: this GPU's own fault takes its node out. hard, corruption: of any evidence since it opened.
     """
 
@@ -46,6 +47,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hard: bool = False
     corruption: bool = False
     takes_node: bool = False
+    incident: str = ""
 
     @property
     def open(self) -> bool:
@@ -74,6 +76,7 @@ class Failed(Event, frozen=True, kw_only=True):
     hard: bool = False
     corruption: bool = False
     bystander: bool = False
+    incident: str = ""
 
 
 class Recovered(Event, frozen=True):
@@ -107,6 +110,7 @@ class RemoveNode(msgspec.Struct, frozen=True):
     """Take the other GPUs of the node out as well."""
 
     cause: str
+    incident: str = ""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -137,6 +141,7 @@ def start(case: Case, event: Failed, policy: Policy) -> Moved:
         hard=event.hard,
         corruption=event.corruption,
         takes_node=_takes_node(event),
+        incident=event.incident,
     )
     return opened, (Announce(event.cause), *_node_goes(case, opened))
 
@@ -149,6 +154,7 @@ def worsen(case: Case, event: Failed, policy: Policy) -> Moved:
         hard=case.hard or event.hard,
         corruption=case.corruption or event.corruption,
         takes_node=case.takes_node or _takes_node(event),
+        incident=case.incident if event.bystander else event.incident or case.incident,
     )
     return after, (Announce(event.cause), *_node_goes(case, after)) if after != case else ()
 
@@ -196,11 +202,18 @@ def _takes_node(event: Failed) -> bool:
 
 def _node_goes(before: Case, after: Case) -> tuple[RemoveNode, ...]:
     """Once per case: a neighbour that an operator has put back stays in when the same fault is seen again."""
-    return (RemoveNode(after.cause),) if after.takes_node and not before.takes_node else ()
+    return (RemoveNode(after.cause, after.incident),) if after.takes_node and not before.takes_node else ()
 
 
 def _close(case: Case, detail: str) -> Moved:
-    after = Case(gpu=case.gpu, action=case.action, cause=case.cause, fault=case.fault, opened_ms=case.opened_ms)
+    after = Case(
+        gpu=case.gpu,
+        action=case.action,
+        cause=case.cause,
+        fault=case.fault,
+        opened_ms=case.opened_ms,
+        incident=case.incident,
+    )
     return after, (Announce(detail),)
 
 
@@ -214,6 +227,7 @@ def quarantine(case: Case, at_ms: int, why: str) -> Moved:
         fault=case.fault if case.open else "quarantined",
         opened_ms=case.opened_ms if case.open else at_ms,
         hard=True,
+        incident=case.incident,
     )
     return after, (Announce(f"quarantined: {why}"),)
 

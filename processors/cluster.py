@@ -173,7 +173,7 @@ class ClusterTask:
         if first:
             for neighbour in self.fleet.neighbours(member):
                 if neighbour.case.takes_node:
-                    self._node_goes(member, neighbour.case.cause)
+                    self._node_goes(member, neighbour.case.cause, neighbour.case.incident)
         self._judge(member)
 
     def _gone(self, gone: Gone) -> None:
@@ -241,7 +241,7 @@ class ClusterTask:
                 self._deliver(member, case.Recovered(member.key, self.out.now_ms))
         self._touch(member)
 
-    def _node_goes(self, member: Member, cause: str) -> None:
+    def _node_goes(self, member: Member, cause: str, incident: str) -> None:
         failed = Failed(
             member.key,
             self.out.now_ms,
@@ -250,6 +250,7 @@ class ClusterTask:
             fault="node_removed",
             hard=True,
             bystander=True,
+            incident=incident,
         )
         self._deliver(member, failed)
 
@@ -271,7 +272,7 @@ class ClusterTask:
                 self.out.eviction(member, intent.detail)
             elif isinstance(intent, RemoveNode):
                 for neighbour in self.fleet.neighbours(member):
-                    self._node_goes(neighbour, intent.cause)
+                    self._node_goes(neighbour, intent.cause, intent.incident)
             else:
                 self.out.dead_letter(intent.why)
 
@@ -358,6 +359,7 @@ class ClusterTask:
             fault=cluster_groups.fault(change.reasons),
             hard=change.hard,
             corruption=change.corruption,
+            incident=change.incident,
         )
 
 

@@ -44,6 +44,7 @@ class ClusterOutput:
             cause=member.case.cause if member.case.open else "",
             reasons=[*member.change.reasons, *(reason for _, reason in sorted(member.groups.items()))],
             policy=policy_id,
+            incident=_incident(member),
             instances=[_weighted(instance, weight, policy) for instance in member.change.instances],
         )
         shown = Shown.of(decision)
@@ -61,6 +62,7 @@ class ClusterOutput:
             fault=case.fault,
             opened=case.opened_ms,
             detail=detail,
+            incident=case.incident,
         )
         self._say(topics.EVICTIONS, member.key, "eviction", encode(eviction), urgent=True)
 
@@ -95,6 +97,12 @@ class ClusterOutput:
     def _say(self, topic: str, key: str, kind: str, value: bytes, urgent: bool = False) -> None:
         record, ordinal = self.record, len(self._said)
         self._said.append(Output(topic, key, kind, value, record.ts, record.offset, ordinal, urgent))
+
+
+def _incident(member: Member) -> str:
+    """Its own, else that of the fault that takes its node out. A GPU that is well may be part of one, and is well."""
+    own = "" if member.change.condition is Condition.HEALTHY else member.change.incident
+    return own or (member.case.incident if member.case.open else "")
 
 
 def _weighted(instance: InstanceHealth, weight: float, policy: Policy) -> InstanceHealth:

@@ -26,12 +26,13 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
     held_by: str
     reasons: list[tuple[str, str]]
     instances: list[tuple[int, int | None, float | None, list[tuple[str, str]]]] = []
+    incident: str = ""
 
     @classmethod
     def of(cls, decision: Decision) -> Shown:
         instances = [(one.gi, one.ci, one.weight, _short(one.reasons)) for one in decision.instances]
         shown = decision.weight, decision.state, decision.action, decision.condition, decision.held_by
-        return cls(*shown, _short(decision.reasons), instances)
+        return cls(*shown, _short(decision.reasons), instances, decision.incident)
 
 
 def _short(reasons: Iterable[Reason]) -> list[tuple[str, str]]:

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from processors import policy as policies
-from processors.board import Board
+from processors.board import UNASSESSED, Board
 from processors.counters import Counters
+from processors.fault_intake import FaultIntake
+from processors.incidents import TAKEN_DOWN, Incidents
 from processors.ingest import Frames, Roster, Shape
 from processors.instances import Instances
 from processors.judgement import Judgement, Levels, Tick
-from processors.kernel_faults import FaultLog
 from processors.node_output import WHOLE, Cause, Instance, NodeOutput
 from processors.policy import Policy
 from processors.prediction.predictions import Predictions
@@ -38,10 +39,9 @@ GRID_MS = 5_000  # timers fire on this grid of the stream clock, between records
 class Judges:
     """All signals with their state: a row per GPU, as in the roster."""
 
-    def __init__(self, signals: tuple[Signal, ...], roster: Roster, faults: FaultLog) -> None:
+    def __init__(self, signals: tuple[Signal, ...], roster: Roster) -> None:
         self.signals = signals
         self.roster = roster
-        self.faults = faults
         self.capacity = 64
         fields = {field for signal in signals for field in signal.fields}
         changing = sorted(field for field in fields if FIELDS[field].kind is not Kind.GAUGE)
@@ -57,6 +57,8 @@ class Judges:
         self.rounds = Rounds(signals, self.tables, self.board, self.counters)
         self.instances = Instances(signals)
         self.out = NodeOutput(roster, self.board, self.instances)
+        self.incidents = Incidents(signals, roster, self.board, self.out)
+        self.faults = FaultIntake(self.incidents, self.out, self.event, self.retell)
         self._reading = {
             type_: [at for at, signal in enumerate(signals) if type_ in signal.reads]
             for type_ in {type_ for signal in signals for type_ in signal.reads}
@@ -73,6 +75,8 @@ class Judges:
         self.revalidations.apply(policy.values.node)
         self.predictions.apply(policy.values.prediction)
         self._own = [policy.of(signal) for signal in self.signals]
+        self.incidents.apply(policy.values.node)
+        self.faults.apply(policy)
         self.instances.apply(policy)
 
     # --- rows --------------------------------------------------------------------------------------------------
@@ -88,10 +92,12 @@ class Judges:
             if place.replaced:
                 self._unsay(cause, place.row, place.replaced)
                 self._reset(place.row, credit_ms)
+                self.faults.left(cause, place.row, clock_ms)
                 self.out.gone(cause, place.row, place.replaced, clock_ms)
             if place.displaced is not None and place.displaced not in rows:
                 self._unsay(cause, place.displaced, self.roster.uuid_of[place.displaced])
                 self.out.gone(cause, place.row, self.roster.uuid_of[place.displaced], clock_ms)
+                self.faults.left(cause, place.displaced, clock_ms)
                 self._retire(place.displaced)
             if place.absorbed is not None:
                 self._absorb(place.row, place.absorbed)
@@ -123,7 +129,6 @@ class Judges:
         self.predictions.forget(row)
         for sampled in self.rounds.sampled.values():
             sampled[rows] = 0
-        self.faults.forget(row)
         self.instances.forget(row)
 
     def _retire(self, row: int) -> None:
@@ -143,6 +148,8 @@ class Judges:
             if by_events and self.board.level[at, former] > self.board.level[at, row]:
                 self.tables[at].copy(former, row)
                 self.board.copy(at, former, row)
+        self.incidents.moved(former, row)
+        self.faults.log.forget(former)
         self.instances.move(former, row)
         if self.revalidations.table.columns["detected"][former]:
             self.revalidations.table.copy(former, row)
@@ -194,8 +201,13 @@ class Judges:
             new_policy=new_policy,
         )
 
-    def event(self, cause: Cause, row: int, event: Event) -> None:
-        """A kernel fault of one GPU, or of a MIG instance of it."""
+    def event(self, cause: Cause, row: int, event: Event, *, pardoned: bool = False) -> None:
+        """A kernel fault of one GPU, or of a MIG instance of it.
+
+        pardoned: it turns out to be none of the GPU's, which need not wait to be well.
+        """
+        if pardoned:
+            self.board.verdicts.columns["held"][row] = 1.0
         news = self.instances.event(row, event)
         if news is not None:
             self._ask((), cause, np.array([row]), event.ts, event.clock_ms, lambda *_: None, always=news)
@@ -207,6 +219,7 @@ class Judges:
             event.ts,
             event.clock_ms,
             lambda signal, state, own, out: signal.on_event(event, state, own, out),
+            always=pardoned,
             instance=(event.fault.gi, event.fault.ci),
         )
 
@@ -259,7 +272,7 @@ class Judges:
         self._ask(asked, cause, np.array([row]), report.ts, report.clock_ms, ask, always=True)
         if not self.board.corrupting(row):
             self.revalidations.restored(row, report.clock_ms)
-            self.faults.forget(row)
+            self.faults.log.restart(row)
             note = "a diagnostic passed, and node.release_by_diagnostic is set"
             self.out.restored(cause, row, report.clock_ms, "the policy", note)
 
@@ -330,17 +343,39 @@ class Judges:
         visible = np.zeros(len(tick.rows), bool)
         for touched in tick.visible:
             visible[touched] = True
-        changed, assessed = self.board.assess(tick.rows[positions], clock(positions), late=late)
-        for position in positions[changed | (visible[positions] & assessed)].tolist():
+        clocks = clock(positions)
+        changed, assessed = self.board.assess(tick.rows[positions], clocks, late=late)
+        told = positions[changed | (visible[positions] & assessed)]
+        for at in np.flatnonzero(visible[positions]).tolist():
+            position, clock_ms = int(positions[at]), int(clocks[at])
+            self.incidents.judged(int(tick.rows[position]), int(tick.ts[position]), clock_ms)
+            others = self.incidents.say(cause(position), clock_ms)
+            self.retell(cause(position), np.setdiff1d(others, tick.rows[told]), int(tick.ts[position]))
+        for position in told.tolist():
             row, ts = int(tick.rows[position]), int(tick.ts[position])
-            evidence = self.board.evidence(row, self.board.corrupting(row))
-            fit = self.board.condition(row) not in (Condition.UNKNOWN, Condition.FAILED)
-            news = self.revalidations.heed(row, ts, evidence, fit=fit, new_policy=new_policy)
-            if news:
-                self.out.revalidation(cause(position), row, ts, instance, news)
-            repeats = evidence and self.revalidations.repeats(row)
-            at_least = Action.EVICT_PERMANENTLY if repeats else Action.NONE
-            self.out.verdict(cause(position), row, ts, at_least=at_least)
+            self._revalidate(cause(position), row, ts, instance, new_policy=new_policy)
+            self._tell(cause(position), row, ts)
+
+    def _revalidate(self, cause: Cause, row: int, ts: int, instance: Instance, *, new_policy: bool) -> None:
+        """Say which outputs have to be checked again, where that is news."""
+        evidence = self.board.evidence(row, self.board.corrupting(row))
+        fit = self.board.condition(row) not in (Condition.UNKNOWN, Condition.FAILED)
+        news = self.revalidations.heed(row, ts, evidence, fit=fit, new_policy=new_policy)
+        if news:
+            self.out.revalidation(cause, row, ts, instance, news)
+
+    def _tell(self, cause: Cause, row: int, ts: int) -> None:
+        repeats = bool(self.board.corrupting(row)) and self.revalidations.repeats(row)
+        at_least = Action.EVICT_PERMANENTLY if repeats else Action.NONE
+        self.out.verdict(cause, row, ts, self.incidents.tell(row), at_least=at_least)
+
+    def retell(self, cause: Cause, rows: Array, ts: int) -> None:
+        """GPUs that are out of service, and turn out to be part of another incident than was told."""
+        verdict = self.board.verdicts.columns
+        for row in rows.tolist():
+            told = verdict["condition"][row] != UNASSESSED
+            if told and verdict["held"][row] < TAKEN_DOWN and self.incidents.tells_otherwise(row):
+                self._tell(cause, row, ts)
 
     def _heartbeat(self, cause: Cause, now_ms: int, count: int) -> None:
         """Rates that are not zero, now and then, whether or not a class changed."""

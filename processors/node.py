@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from processors import checkpoints
 from processors import policy as policies
+from processors.fault_intake import Line
+from processors.incident import NOBODY
 from processors.ingest import (
     AHEAD_MS,
     Frame,
@@ -26,22 +28,19 @@ from processors.ingest import (
     read_layout,
 )
 from processors.judges import GRID_MS, Judges
-from processors.kernel_faults import FaultLog
 from processors.node_output import Cause
 from processors.observed import FOR_CLUSTER, OF_NODE, check_key, named, observed
-from processors.signal import Event, Report, Signal, discover
+from processors.signal import Report, Signal, discover
 from processors.versions import NOT_UNDERSTOOD, VERSION, check_version, complaint
 from processors.waves import TICKS_FALL, unsound
-from schemas import records, sxid
+from schemas import records
 from schemas.log import Checkpoint, Output, Record
 from schemas.partitions import partition_of
-from schemas.xid import lookup
 
 Array = npt.NDArray[Any]
 
 CREDIT_MS = 2_000  # the most that one gap of the stream clock counts towards silence
 STATE_VERSION = 1
-FELL_OFF_THE_BUS = 79
 
 # What was dropped or corrected; published with the stage's ticks.
 COUNTED = ("duplicates", "late", "missing", "clock_corrections", "double_reports", "dead_letters")
@@ -85,8 +84,8 @@ class NodeTask:
         self.partition = partition
         self.partitions = partitions
         self.roster = Roster()
-        self.faults = FaultLog()
-        self.judges = Judges(discover() if signals is None else signals, self.roster, self.faults)
+        self.judges = Judges(discover() if signals is None else signals, self.roster)
+        self.faults = self.judges.faults
         self.out = self.judges.out
         self.out.partition = partition
         self.clock_ms = 0
@@ -151,14 +150,10 @@ class NodeTask:
             cause = Cause(record.offset, record.ts, -1)
             credit_ms = self.credit_ms + min(grid_ms - self.clock_ms, CREDIT_MS)
             self.judges.timer(cause, grid_ms, credit_ms)
-            self.faults.expire(grid_ms, self._coalesce_ms)
+            self.faults.timer(cause, grid_ms)
             self.out.tick(cause, grid_ms, self.counts)
             self.out.settle()
         self.next_timer_ms = grid_ms + GRID_MS
-
-    @property
-    def _coalesce_ms(self) -> int:
-        return int(self.judges.policy.values.node.coalesce_s * 1000)
 
     # --- intake ----------------------------------------------------------------------------------------------
 
@@ -361,6 +356,7 @@ class NodeTask:
         node.boot, node.driver_load = inventory.boot, inventory.driver_load
         known = np.array(self.roster.rows_of(node.name), "i8")
         self.judges.presence.listed(then.rows, np.setdiff1d(known, then.rows), then.credit_ms)
+        self.judges.incidents.listed(inventory)
         self.out.inventory(record, inventory)
         cause, ts = Cause(record.offset, record.ts), min(inventory.ts - then.shift_ms, record.ts + AHEAD_MS)
         self.judges.listed(cause, then.rows, inventory.gpus, ts, then.clock_ms, restarted=restarted)
@@ -381,6 +377,8 @@ class NodeTask:
             entry = np.array([listed.get(row, -1) for row in rows.tolist()], "i8")
             report = Report(ts, then.clock_ms, observation, entry)
             self.judges.report(Cause(record.offset, record.ts), rows, report)
+            if isinstance(observation, records.Diagnostic) and observation.result == "pass" and observation.level >= 2:
+                self.faults.vouched(Cause(record.offset, record.ts), int(rows[0]), then.clock_ms, operator=False)
 
     def _placement(self, record: Record, node: NodeState, placement: records.Placement, then: _Then) -> None:
         self.out.forward(record, placement)
@@ -391,19 +389,9 @@ class NodeTask:
             self._dead_letter(record, "a line that looks like a fault could not be parsed", fault.raw.encode())
             return
         ts = min(fault.ts - then.shift_ms, record.ts + AHEAD_MS)
-        code = FELL_OFF_THE_BUS if fault.code is None else fault.code
-        if not then.rows.size:  # of a switch, or of a GPU that is not named
-            info = sxid.lookup(code, fault.severity) if fault.fault == "sxid" else lookup(code)
-            self.out.xid(cause, fault, None, ts, info, repeat=False)
-            return
-        row = int(then.rows[0])
-        news = self.faults.see((row, code), ts, fault.source, then.clock_ms, self._coalesce_ms)
-        if news == "double":
+        row = int(then.rows[0]) if then.rows.size else NOBODY
+        if not self.faults.take(Line(cause, row, fault, ts, then.clock_ms)):
             self.counts["double_reports"] += 1
-            return
-        event = Event(ts, then.clock_ms, fault, lookup(code), repeat=news == "repeat")
-        self.out.xid(cause, fault, row, ts, event.info, repeat=event.repeat)
-        self.judges.event(cause, row, event)
 
     def _operator(self, record: Record, node: NodeState, operator: records.Operator, then: _Then) -> None:
         self.out.forward(record, operator)
@@ -412,7 +400,7 @@ class NodeTask:
             self._maintenance(record, node, operator, then)
         if operator.action == "restore" and row is not None:
             self.judges.restore_gpu(Cause(record.offset, record.ts), row, then.clock_ms)
-            self.faults.forget(row)
+            self.faults.vouched(Cause(record.offset, record.ts), row, then.clock_ms, operator=True)
 
     def _maintenance(self, record: Record, node: NodeState, word: records.Operator, then: _Then) -> None:
         row = self.roster.known(node.name, word.uuid, word.bdf)

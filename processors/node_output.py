@@ -87,6 +87,7 @@ class NodeOutput:
         info: XidInfo | SxidInfo,
         *,
         repeat: bool,
+        repeats: int = 0,
     ) -> None:
         """`row` None: the fault of a node (a switch), not of a GPU."""
         xid = records.Xid(
@@ -107,9 +108,17 @@ class NodeOutput:
             response=info.response,
             meaning=info.meaning,
             repeat=repeat,
+            repeats=repeats,
             raw=fault.raw,
         )
         self._add(cause, topics.XIDS, xid.node, "xid", xid, urgent=True)
+
+    def incident(self, cause: Cause, incident: records.Incident, *, urgent: bool) -> None:
+        self._add(cause, topics.INCIDENTS, incident.id, "incident", incident, urgent)
+
+    def incident_over(self, cause: Cause, id: str) -> None:
+        """It is so long over that it will not come back."""
+        self._collected.append((cause, topics.INCIDENTS, id, "tombstone", b"", False))
 
     def rate(self, cause: Cause, row: int, ts: int, at: int, level: int, quantity: str, value: float) -> None:
         rate = records.Rate(
@@ -138,7 +147,7 @@ class NodeOutput:
             word.cluster = cluster
         self._add(cause._replace(tick=-1), topics.FLEET_EVENTS, node, "operator", word, urgent=True)
 
-    def verdict(self, cause: Cause, row: int, ts: int, *, at_least: Action = Action.NONE) -> None:
+    def verdict(self, cause: Cause, row: int, ts: int, incident: str, *, at_least: Action = Action.NONE) -> None:
         """Score for readers, condition for the cluster stage. at_least: the mildest action that will do."""
         verdict = self.board.verdicts.columns
         score, held = float(verdict["score"][row]), float(verdict["held"][row])
@@ -156,7 +165,9 @@ class NodeOutput:
         }
         self._add(cause, topics.SCORES, self.key(row), "score", records.Score(**common))
         evidence = max([reason.since for reason in reasons], default=ts)
-        change = records.ConditionChange(**common, action=action, hard=hard, corruption=corruption, evidence=evidence)
+        change = records.ConditionChange(
+            **common, action=action, hard=hard, corruption=corruption, evidence=evidence, incident=incident
+        )
         urgent = action is not Action.NONE or bool(instances)
         self._add(cause, topics.FLEET_EVENTS, self.key(row), "condition", change, urgent=urgent)
 

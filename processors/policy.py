@@ -19,10 +19,14 @@ class NodePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """improve_after_s: how long a GPU must be better before condition and weight improve (worse: at once).
 
     coalesce_s: identical kernel faults of a GPU within this time count once (0: every line counts).
-    rates_every_s: heartbeat of the rates topic.
     scrub_s: a GPU that has been watched for so long without an uncorrectable error is known to be good.
     repeat_days: corruption that comes back within so many days evicts permanently. release_by_diagnostic: a passed
     diagnostic that began after the evidence puts the GPU back, as an operator does.
+
+    rates_every_s: heartbeat of the rates topic. incident_window_s: how near to each other faults of different kinds, or
+    of linked GPUs, come that are one incident: a GPU that is lost shows it last in its silence, after a minute.
+    incident_quiet_s: an incident without a standing cause is over when nothing of it has come for so long.
+    incident_reopen_s: what comes back sooner was not mended, and is the same incident.
     """
 
     improve_after_s: Seconds = 300.0
@@ -31,6 +35,9 @@ class NodePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     scrub_s: Annotated[float, msgspec.Meta(ge=60.0, le=31 * 86_400.0)] = 86_400.0
     repeat_days: Annotated[float, msgspec.Meta(ge=0.0, le=3650.0)] = 30.0
     release_by_diagnostic: bool = False
+    incident_window_s: Seconds = 300.0
+    incident_quiet_s: Seconds = 600.0
+    incident_reopen_s: Annotated[float, msgspec.Meta(ge=0.0, le=2_592_000.0)] = 86_400.0
 
 
 @cache

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from processors.discovery import named_classes
 from processors.state import Column, View
 from schemas.records import KernelFault, Observation
-from schemas.states import Action
+from schemas.states import Action, Family
 from schemas.xid import XidInfo
 
 Array = npt.NDArray[Any]
@@ -57,13 +57,18 @@ class Growth(Wave, Protocol):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A kernel fault of one GPU. repeat: the same fault came less than the coalescing time ago."""
+    """A kernel fault of one GPU. repeat: the same fault came less than the coalescing time ago.
+
+    Repeats that say nothing new are not handed over. shared_since: it is one of several that came to GPUs of one job,
+    the first of them at that stream clock (0: it is not); where that turns out later it comes again, as a repeat.
+    """
 
     ts: int  # node time, ms
     clock_ms: int  # stream clock
     fault: KernelFault
     info: XidInfo
     repeat: bool
+    shared_since: int = 0
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -199,7 +204,8 @@ class Signal(ABC):
 
     fields: DCGM fields it reads (they reach the watch list). reads: types of other observations that concern it.
     required: while it cannot tell, the GPU is unknown. quantity: the name under which it reports its value, where
-    that tells the unit of its limits.
+    that tells the unit of its limits. family: of the incidents that its findings belong to; None where they are no
+    fault.
     """
 
     name: ClassVar[str]
@@ -207,6 +213,7 @@ class Signal(ABC):
     reads: ClassVar[tuple[type[Observation], ...]] = ()
     columns: ClassVar[Mapping[str, Column]] = {}
     quantity: ClassVar[str] = ""
+    family: ClassVar[Family | None] = Family.OTHER
     required: ClassVar[bool] = False
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -249,6 +256,10 @@ class Signal(ABC):
     def rates(self, state: View) -> Array | None:
         """All GPUs' windowed rates, for the heartbeat of the rates topic; None for signals that keep none."""
         return None
+
+    def named(self, value: float) -> tuple[str, Family | None]:
+        """What kind of fault its finding is, to count by and to join incidents by."""
+        return self.name, self.family
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
         """The finding in words. limit: what was passed; None if there is no such step (any more)."""

@@ -6,7 +6,7 @@ depend on the nodes beside it: what is kept here is what a partition would hold 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from processors import checkpoints
 from processors.board import FINDING
+from processors.incident import NOBODY
 from processors.node import STATE_VERSION
 from schemas.log import Checkpoint
 
@@ -42,7 +43,7 @@ def keep(
         "rows": [[column[row] for row in rows.tolist()] for column in (node_of, uuid_of, bdf_of)],
     }
     state["judges"] = _judges(state["judges"], rows)
-    state["faults"] = _by_row(state["faults"], rows)
+    state["faults"] = _faults(state["faults"], kept, rows)
     if not with_counts:
         state["counts"] = dict.fromkeys(state["counts"], 0)
     return checkpoints.pack(STATE_VERSION, next_offset, state)
@@ -77,7 +78,7 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
 
 
 def _predictions(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
-    """See `Predictions.save`: histories, like faults, come with their row first."""
+    """See `Predictions.save`: histories come with their row first."""
     histories = _by_row(saved["histories"], rows)
     return saved | {"table": _table(saved["table"], rows), "histories": histories}
 
@@ -105,9 +106,33 @@ def _vector(parts: Sequence[Any], rows: Array) -> list[Any]:
 
 
 def _by_row(saved: list[list[Any]], rows: Array) -> list[list[Any]]:
-    """See `FaultLog.save` and `Instances.save`: the row comes first."""
+    """See `Instances.save`: the row comes first."""
     number = {row: at for at, row in enumerate(rows.tolist())}
     return [[number[row], *counted] for row, *counted in saved if row in number]
+
+
+def _faults(saved: dict[str, Any], kept: Container[str], rows: Array) -> dict[str, Any]:
+    """See `FaultIntake.save`: rows are in the log's keys, in hits and in what incidents have seen."""
+    number = {row: at for at, row in enumerate(rows.tolist())}
+
+    def renumbered(one: dict[str, Any]) -> dict[str, Any]:
+        return one | {"row": number.get(one["row"], NOBODY)}
+
+    def incident(one: dict[str, Any]) -> dict[str, Any]:
+        return one | {"traces": [renumbered(trace) for trace in one["traces"]]}
+
+    own = [entry for entry in saved["log"] if (entry[3] in kept if entry[0] == NOBODY else entry[0] in number)]
+    return {
+        "log": [[number.get(row, NOBODY), *entry] for row, *entry in own],
+        "shared": {node: [renumbered(hit) for hit in hits] for node, hits in saved["shared"].items() if node in kept},
+        "incidents": {
+            node: of
+            | {key: [incident(one) for one in of[key]] for key in ("open", "resolved") if key in of}
+            | ({"told": {number[row]: id for row, id in of["told"].items()}} if "told" in of else {})
+            for node, of in saved["incidents"].items()
+            if node in kept
+        },
+    }
 
 
 def _values(column: bytes, dtype: str, rows: Array) -> bytes:

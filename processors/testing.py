@@ -177,6 +177,15 @@ class Said:
         return list(self.of(topics.XIDS))
 
     @property
+    def incidents(self) -> list[records.Incident]:
+        return list(self.of(topics.INCIDENTS))
+
+    @property
+    def latest_incidents(self) -> dict[str, records.Incident]:
+        """The newest by id: what a reader of the compacted topic sees, if none is long over."""
+        return {incident.id: incident for incident in self.incidents}
+
+    @property
     def rates(self) -> list[records.Rate]:
         return list(self.of(topics.RATES))
 
@@ -240,6 +249,7 @@ _TYPES: dict[str, Any] = {
     "operator": records.Operator,
     "policy": records.PolicyChange,
     "xid": records.Xid,
+    "incident": records.Incident,
     "rate": records.Rate,
     "revalidation": records.Revalidation,
     "inventory": records.Inventory,

@@ -62,6 +62,16 @@ class RateWindow:
             setattr(state, self.name, sums)
         return sums.astype("f8")
 
+    def remove(self, state: View, ts: Array) -> Array:
+        """Take one event at `ts` (ms) back, where one is still counted, and return the sums, float64."""
+        newest, sums = getattr(state, f"{self.name}_slot"), getattr(state, self.name)
+        ring, slot = getattr(state, f"{self.name}_ring"), ts // self.slot_ms
+        cells = slot % self.slots, ring.positions()
+        counted = (newest - slot < self.slots) & (slot <= newest) & (ring.array[cells] > 0)
+        ring.array[cells] -= counted.astype("u4")
+        setattr(state, self.name, sums - counted)
+        return self.sums(state)
+
     def foresee(self, state: View, ts: Array, counts: Array, moved: Array) -> Foreseen:
         """What `add` at every tick at which a GPU `moved` would do, all at once: [tick, N], no counts elsewhere.
 

@@ -10,7 +10,7 @@ from schemas.states import Action
 from schemas.xid import lookup
 
 BUDGET_PER_DAY_AND_1000_GPUS = 3.0
-NODE_REMOVED = "node_removed"
+AS_PLANNED = ("node_removed", "maintenance")  # it goes with the GPU that took its node out; an operator has said so
 MONITOR = "monitor"
 _XID = "xid_"
 
@@ -18,10 +18,10 @@ _XID = "xid_"
 def needs_person(eviction: Eviction) -> bool:
     """Whether the case needs a person.
 
-    Not where the GPU only goes with the one that took its node out, and not after a program's own fault (an Xid of
-    the application class) that a drain answers: that recovers by itself.
+    Not where that is as planned, and not after a program's own fault (an Xid of the application class) that a drain
+    answers: that recovers by itself.
     """
-    if eviction.fault == NODE_REMOVED:
+    if eviction.fault in AS_PLANNED:
         return False
     code = eviction.fault.removeprefix(_XID)
     if eviction.action is not Action.EVICT or code == eviction.fault or not code.isdecimal():

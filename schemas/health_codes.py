@@ -14,6 +14,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
+from schemas.states import Family
+
 
 class Verdict(StrEnum):
     """What a finding asks for at most, mildest first.
@@ -39,7 +41,29 @@ class HealthCode(NamedTuple):
     corruption: bool = False
     confirmed: bool = False
 
+    @property
+    def family(self) -> Family:
+        """Of the incidents that it belongs to; its name tells."""
+        if self.corruption:
+            return Family.MEMORY
+        return next((family for word, family in FAMILIES if word in self.name), Family.OTHER)
 
+
+FAMILIES = (
+    ("NVLINK", Family.NVLINK),
+    ("NVSWITCH", Family.NVLINK),
+    ("FABRIC", Family.NVLINK),
+    ("P2P", Family.NVLINK),
+    ("PCI", Family.BUS),
+    ("THERMAL", Family.THERMAL),
+    ("TEMP", Family.THERMAL),
+    ("POWER", Family.POWER),
+    ("BE_", Family.MEMORY),  # single- and double-bit errors
+    ("ROW_REMAP", Family.MEMORY),
+    ("RETIRE", Family.MEMORY),
+    ("MEMORY", Family.MEMORY),
+    ("BANDWIDTH", Family.BUS),
+)
 ELSEWHERE, NOTE, WARNING, EVICT, REPLACE = Verdict
 
 

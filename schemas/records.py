@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.states import Action, CaseState, Condition, GroupAction, PredictionAction
+from schemas.states import Action, CaseState, Condition, Family, GroupAction, IncidentState, PredictionAction
 
 
 class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -257,7 +257,10 @@ class Tick(Record, kw_only=True, tag_field="kind", tag="tick"):
 
 
 class Xid(Record, kw_only=True):
-    """A classified kernel fault. repeat: identical to one within the coalescing time, not counted again."""
+    """A classified kernel fault. repeat: identical to one within the coalescing time, not counted again.
+
+    repeats: how many lines like this one, since the record before, have none of their own.
+    """
 
     cluster: str
     fault: str
@@ -274,7 +277,52 @@ class Xid(Record, kw_only=True):
     response: str
     meaning: str
     repeat: bool = False
+    repeats: int = 0
     raw: str = ""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One kind of fault of one GPU within an incident. what: `xid_48`, `sxid_20034` or a signal's name.
+
+    gpu: neither UUID nor BDF where it is of a switch, or of the node. first, last: event times, ms. text: in words.
+    raw: the first line, at most 1,024 characters of it.
+    """
+
+    what: str
+    gpu: Gpu = Gpu()
+    first: int
+    last: int
+    count: int = 1
+    text: str = ""
+    raw: str = ""
+
+
+class Incident(Record, kw_only=True):
+    """Related faults of one GPU, or of GPUs that are linked, as one.
+
+    id: for good, whatever comes to light later. family, root: of the cause, as far as is known now; root is a kind
+    of `Evidence`. opened, updated: event times of the first and the newest evidence; resolved: when it was over, else
+    0. count: of all lines and findings. reopened: how often it came back. action, corruption: the gravest that its
+    evidence asks for. into: the incident that it turned out to be part of. evidence: in order of event time, the
+    likeliest causes if there is more than 16.
+    """
+
+    cluster: str
+    id: str
+    state: IncidentState
+    family: Family
+    root: str
+    text: str
+    gpus: list[Gpu]
+    opened: int
+    updated: int
+    resolved: int = 0
+    count: int
+    reopened: int = 0
+    action: Action
+    corruption: bool = False
+    into: str = ""
+    evidence: list[Evidence] = []
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -360,7 +408,7 @@ class ConditionChange(Judged, kw_only=True, tag_field="kind", tag="condition"):
     """To the cluster stage: one GPU's judgement changed.
 
     hard: a fault that no budget may hold back. corruption: outputs may be wrong. evidence: time of the newest
-    sample or event behind it.
+    sample or event behind it. incident: the gravest one that is open on this GPU, else empty.
     """
 
     score: float
@@ -371,6 +419,7 @@ class ConditionChange(Judged, kw_only=True, tag_field="kind", tag="condition"):
     corruption: bool = False
     evidence: int = 0
     reasons: list[Reason] = []
+    incident: str = ""
     instances: list[InstanceHealth] = []
 
 
@@ -405,6 +454,7 @@ class Decision(Judged, kw_only=True):
     held_by: what keeps a discretionary change from taking effect ("budget"), else empty.
     instances: MIG instances that deserve less than `weight`.
     cause: what took the GPU out of service, which may be a fault of its node; `reasons` are its own, as of now.
+    incident: what it is part of (`Incident.id`), else empty.
     """
 
     weight: float
@@ -416,12 +466,13 @@ class Decision(Judged, kw_only=True):
     cause: str = ""
     reasons: list[Reason] = []
     policy: str = ""
+    incident: str = ""
     instances: list[InstanceHealth] = []
 
 
 class Eviction(Judged, kw_only=True):
     """The case of one GPU: its state and what opened it: in words (cause), and to count by (fault: a signal's
-    name, `xid_48`, `node_removed`).
+    name, `xid_48`, `node_removed`). incident: its id; for a GPU that only goes with its node, that of the fault.
     """
 
     state: CaseState
@@ -430,6 +481,7 @@ class Eviction(Judged, kw_only=True):
     fault: str = ""
     opened: int
     detail: str = ""
+    incident: str = ""
 
 
 class GroupIssue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -519,6 +571,18 @@ Observed = (
     | Tick
 )
 FleetEvent = ConditionChange | Gone | Inventory | LinkStatus | Bandwidth | Placement | Operator | PolicyChange | Tick
-Derived = Xid | Rate | Score | Prediction | Revalidation | Decision | Eviction | GroupVerdict | DeadLetter | Inventory
+Derived = (
+    Xid
+    | Rate
+    | Score
+    | Incident
+    | Revalidation
+    | Prediction
+    | Decision
+    | Eviction
+    | GroupVerdict
+    | DeadLetter
+    | Inventory
+)
 
 encode = msgspec.json.Encoder().encode

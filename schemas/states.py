@@ -46,6 +46,28 @@ class CaseState(StrEnum):
     DRAINED = "drained"
 
 
+class Family(StrEnum):
+    """What the faults of one incident have in common: coarser than the classes of the Xid catalogue."""
+
+    APPLICATION = "application"
+    DRIVER = "driver"
+    GSP = "gsp"
+    MEMORY = "memory"
+    BUS = "bus"
+    NVLINK = "nvlink"
+    THERMAL = "thermal"
+    POWER = "power"
+    PRESENCE = "presence"
+    OTHER = "other"
+
+
+class IncidentState(StrEnum):
+    """`RESOLVED`: its causes are gone, or nothing has come of it for a while. It opens again if its root returns."""
+
+    OPEN = "open"
+    RESOLVED = "resolved"
+
+
 class Action(StrEnum):
     """What shall be done about a GPU, mildest first."""
 

@@ -133,7 +133,7 @@ class MetricsSink(Sink, Collector):
 
     def _take_xid(self, record: Record) -> None:
         xid = _xid(record.value)
-        self._xids[xid.fault, "" if xid.code is None else str(xid.code)] += 1
+        self._xids[xid.fault, "" if xid.code is None else str(xid.code)] += 1 + xid.repeats
 
     def _take_fleet_event(self, record: Record) -> None:
         if record.kind == "tick" and (counts := _tick(record.value).counts):

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.policies import describe, load
 from processors.policy import from_document
-from processors.testing import Observations, Said, decide, gpu, judge
+from processors.testing import Observations, Said, decide, gpu, judge, ms
 from schemas import records, topics
 from schemas.fields import (
     CLOCK_EVENT_REASONS,
@@ -42,6 +42,8 @@ DEVIATIONS: dict[str, tuple[Any, Any, str]] = {
     "signals.temperature_margin.enabled": (True, False, "every product"),
     "signals.uncorrectable_ecc.latch": (True, False, "repairs nothing"),
     "signals.xid.catalog": ("default", "spec", "the rest"),
+    "signals.xid.shared_gpus": (2, 0, "the job's fault"),
+    "signals.xid.repeat_days": (30.0, 36_500.0, "within 30 days"),
     "signals.pcie_replay.caps.warning": (0.7, 1.0, "throughput"),
     "signals.pcie_replay.caps.critical": (0.4, 1.0, "throughput"),
     "signals.pcie_replay.caps.evict": (0.0, 1.0, "throughput"),
@@ -277,8 +279,8 @@ def test_of_several_xids_the_gravest_response_counts_and_corruption_stays_told(c
 
 
 def test_identical_xids_within_five_seconds_are_one() -> None:
-    said = judge(with_xids((7.0, 45), (9.0, 45), (11.9, 45), (12.0, 45), (12.1, 63)))
-    assert [xid.repeat for xid in said.xids] == [False, True, True, False, False]
+    said = judge(with_xids((7.0, 45), (9.0, 45), (11.9, 45), (12.0, 45), (12.1, 63)).tick(80.0))
+    assert [(xid.code, xid.repeat, xid.repeats) for xid in said.xids] == [(45, False, 0), (63, False, 0), (45, True, 2)]
     log = with_xids(*[(7.0 + 0.4 * number, 94) for number in range(100)])  # 40 s: 8 events
     assert only(judge(log)).score == 1.0
     assert only(judge(Observations().policy(0.0, load("spec")).records + log.records)).score == 0.0  # counts lines
@@ -287,13 +289,14 @@ def test_identical_xids_within_five_seconds_are_one() -> None:
 def test_lines_may_coalesce_over_minutes() -> None:
     policy = from_document("x", {"node": {"coalesce_s": 600.0}})
     log = Observations().policy(0.0, policy).fault("n1", 1.0, 94).ticks(10.0, 590.0, 10.0).fault("n1", 600.0, 94)
-    assert [xid.repeat for xid in judge(log.fault("n1", 601.0, 94)).xids] == [False, True, False]
+    said = judge(log.fault("n1", 601.0, 94).tick(661.0))
+    assert [(xid.ts, xid.repeat, xid.repeats) for xid in said.xids] == [(ms(1.0), False, 0), (ms(601.0), True, 1)]
 
 
 def test_a_report_of_the_same_fault_by_another_source_is_dropped() -> None:
     log = Observations().frame("n1", 1.0, {GPU_TEMP: 50}).tick(6.0)
     log.fault("n1", 7.0, 48, source="kmsg").fault("n1", 9.0, 48, source="dcgm").fault("n1", 9.1, 48, source="dcgm")
-    said = judge(log.tick(20.0))
+    said = judge(log.tick(20.0).tick(80.0))
     assert [(xid.ts % 100_000, xid.repeat) for xid in said.xids] == [(7000, False), (9100, True)]
     assert said.counts["double_reports"] == 1
 

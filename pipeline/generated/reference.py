@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from pipeline import policies
 from pipeline.cli import cli
 from pipeline.generated import fault_pages, json_schemas
+from pipeline.generated.incident_page import incidents
 from pipeline.generated.markdown import code, fence, page, prose, table
 from pipeline.topology import STAGES
 from processors import case
@@ -40,6 +41,7 @@ ON_TOPIC: dict[str, tuple[type[msgspec.Struct], ...]] = {
     topics.RATES: (records.Rate,),
     topics.SCORES: (records.Score,),
     topics.REVALIDATIONS: (records.Revalidation,),
+    topics.INCIDENTS: (records.Incident,),
     topics.PREDICTIONS: (records.Prediction,),
     topics.FLEET_EVENTS: get_args(records.FleetEvent),
     topics.DECISIONS: (records.Decision,),
@@ -56,6 +58,7 @@ def files() -> Iterator[tuple[str, str]]:
         "signals": signals,
         "xids": fault_pages.xids,
         "sxids": fault_pages.sxids,
+        "incidents": incidents,
         "policy": policy,
         "records": record_page,
         "metrics": metrics,

@@ -18,6 +18,7 @@ _TYPES: dict[str, type[records.Record]] = {
     topics.RATES: records.Rate,
     topics.SCORES: records.Score,
     topics.REVALIDATIONS: records.Revalidation,
+    topics.INCIDENTS: records.Incident,
     topics.PREDICTIONS: records.Prediction,
     topics.DECISIONS: records.Decision,
     topics.EVICTIONS: records.Eviction,

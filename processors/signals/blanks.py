@@ -7,6 +7,7 @@ import numpy as np
 
 from processors.signal import Fleet, Out, Seconds, Signal
 from processors.state import View
+from schemas.states import Family
 
 
 class Blanks(Signal):
@@ -16,6 +17,7 @@ class Blanks(Signal):
     """
 
     name = "blanks"
+    family = Family.PRESENCE
     required = True
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

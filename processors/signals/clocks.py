@@ -9,6 +9,7 @@ from processors.signal import Out, Seconds, Share, Wave
 from processors.state import View
 from schemas.fields import CLOCK_EVENT_REASONS, POWER, POWER_LIMIT, SM_CLOCK
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 
 class Clocks(HeldBack):
@@ -23,6 +24,7 @@ class Clocks(HeldBack):
     """
 
     name = "clocks"
+    family = Family.THERMAL
     fields = (SM_CLOCK, CLOCK_EVENT_REASONS, POWER, POWER_LIMIT)
     quantity = "slow_percent"
     bits = 0x60

@@ -6,6 +6,7 @@ from processors.counting import CounterRate
 from processors.windows import RateWindow
 from schemas.fields import ECC_SBE_VOLATILE
 from schemas.policy import Thresholds
+from schemas.states import Family
 
 
 class CorrectableEcc(CounterRate):
@@ -16,6 +17,7 @@ class CorrectableEcc(CounterRate):
     """
 
     name = "correctable_ecc"
+    family = Family.MEMORY
     fields = (ECC_SBE_VOLATILE,)
     window = RateWindow("errors", slots=30, slot_s=120, dtype="u2")
     quantity = "errors_per_hour"

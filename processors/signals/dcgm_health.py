@@ -9,7 +9,7 @@ from processors.signal import Fleet, Out, Report, Signal
 from processors.state import Column, View
 from schemas.health_codes import HealthCode, Verdict, finding
 from schemas.records import HealthIncident
-from schemas.states import Action, Level
+from schemas.states import Action, Family, Level
 
 KEPT = 4  # how many incidents of one GPU are remembered: the gravest
 XIDS = "all"  # the watch under which DCGM reports Xids
@@ -115,6 +115,9 @@ class DcgmHealth(Signal):
             anew=anew,
             health_code=lead.code if lead else 0,
         )
+
+    def named(self, value: float) -> tuple[str, Family | None]:
+        return f"health_{value:.0f}", finding(int(value), failed=True).family
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
         return f"DCGM health: {finding(int(value), level == 'evict').meaning}"

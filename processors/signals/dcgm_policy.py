@@ -9,6 +9,7 @@ import numpy.typing as npt
 from processors.signal import Fleet, Out, Report, Seconds, Signal
 from processors.state import Column, View
 from schemas.records import PolicyViolation
+from schemas.states import Family
 
 Array = npt.NDArray[Any]
 
@@ -74,6 +75,9 @@ class DcgmPolicy(Signal):
         if rest.size:
             classes = (bits[rest] > 0).astype("i1")
             out.judge(classes, where=rest, conditions_bits=bits[rest].astype("f8"))
+
+    def named(self, value: float) -> tuple[str, Family | None]:
+        return self.name, Family.MEMORY if int(value) & DOUBLE_BITS else Family.OTHER
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
         bits = int(value)

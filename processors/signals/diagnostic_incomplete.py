@@ -19,6 +19,7 @@ class DiagnosticIncomplete(Signal):
     """
 
     name = "diagnostic_incomplete"
+    family = None  # says nothing of the GPU
     reads = (Diagnostic,)
     quantity = "incomplete_state"
     columns = {"incomplete": Column("i1", fill=-1)}

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from processors.counting import LatestLevel
 from processors.signal import Out
 from schemas.fields import FABRIC_MANAGER_STATUS
+from schemas.states import Family
 
 Array = npt.NDArray[Any]
 
@@ -22,6 +23,7 @@ class Fabric(LatestLevel):
     """
 
     name = "fabric"
+    family = Family.NVLINK
     fields = (FABRIC_MANAGER_STATUS,)
     quantity = "fabric_status"
 

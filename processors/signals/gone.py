@@ -7,6 +7,7 @@ import numpy as np
 
 from processors.signal import Fleet, Out, Seconds, Signal
 from processors.state import Column, View
+from schemas.states import Family
 
 
 class Gone(Signal):
@@ -17,6 +18,7 @@ class Gone(Signal):
     """
 
     name = "gone"
+    family = Family.PRESENCE
     columns = {
         "gone": Column("i1"),  # so it was found; only its return ends that
         "alone_at": Column("f8"),  # for how long it had been silent when the others were first seen to go on

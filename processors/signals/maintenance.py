@@ -17,6 +17,7 @@ class Maintenance(Signal):
     """
 
     name = "maintenance"
+    family = None  # no fault: work that was announced
     columns = {"until": Column("i8")}  # as announced at the timer before, ms
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

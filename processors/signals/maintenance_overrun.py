@@ -7,7 +7,7 @@ import numpy as np
 
 from processors.signal import Fleet, Out, Seconds, Signal
 from processors.state import View
-from schemas.states import Action
+from schemas.states import Action, Family
 
 
 class MaintenanceOverrun(Signal):
@@ -17,6 +17,7 @@ class MaintenanceOverrun(Signal):
     """
 
     name = "maintenance_overrun"
+    family = Family.PRESENCE
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         silent_s: Seconds = 10.0  # not in the node's telemetry for so long

@@ -10,7 +10,7 @@ from processors.signal import Out
 from processors.standing import Standing
 from processors.state import Column, View
 from schemas.fields import MEMORY_UNREPAIRABLE, SRAM_THRESHOLD
-from schemas.states import Action
+from schemas.states import Action, Family
 
 Array = npt.NDArray[Any]
 
@@ -31,6 +31,7 @@ class MemoryReplacement(Standing):
     """
 
     name = "memory_replacement"
+    family = Family.MEMORY
     kept = {"sram": SRAM_THRESHOLD, "unrepairable": MEMORY_UNREPAIRABLE}
     quantity = "memory_state"
     columns = {"accepted": Column("i1")}  # accepted: the gravest state that an operator took

@@ -9,6 +9,7 @@ from processors.signal import Out, Signal, Wave
 from processors.state import Column, View
 from schemas.fields import MEMORY_TEMP, MEMORY_TEMP_MAX
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 
 class MemoryTemperature(Signal):
@@ -19,6 +20,7 @@ class MemoryTemperature(Signal):
     """
 
     name = "memory_temperature"
+    family = Family.THERMAL
     fields = (MEMORY_TEMP, MEMORY_TEMP_MAX)
     quantity = "margin_c"
     columns = {"max": Column("f4")}

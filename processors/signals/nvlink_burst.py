@@ -6,6 +6,7 @@ from processors.counting import CounterRate
 from processors.windows import RateWindow
 from schemas.fields import NVLINK_CRC_FLIT_TOTAL, NVLINK_RX_ERRORS
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 
 class NvlinkBurst(CounterRate):
@@ -15,6 +16,7 @@ class NvlinkBurst(CounterRate):
     """
 
     name = "nvlink_burst"
+    family = Family.NVLINK
     fields = (NVLINK_CRC_FLIT_TOTAL, NVLINK_RX_ERRORS)
     window = RateWindow("errors", slots=4, slot_s=15)
     quantity = "errors_per_minute"

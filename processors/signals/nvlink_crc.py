@@ -6,6 +6,7 @@ from processors.counting import CounterRate
 from processors.windows import RateWindow
 from schemas.fields import NVLINK_CRC_FLIT_TOTAL, NVLINK_RX_ERRORS
 from schemas.policy import Thresholds
+from schemas.states import Family
 
 
 class NvlinkCrc(CounterRate):
@@ -15,6 +16,7 @@ class NvlinkCrc(CounterRate):
     """
 
     name = "nvlink_crc"
+    family = Family.NVLINK
     fields = (NVLINK_CRC_FLIT_TOTAL, NVLINK_RX_ERRORS)
     window = RateWindow("errors", slots=15, slot_s=240)
     quantity = "errors_per_hour"

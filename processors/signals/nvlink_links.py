@@ -10,6 +10,7 @@ from processors.state import Column, View
 from schemas import records
 from schemas.policy import Caps, Thresholds
 from schemas.products import product
+from schemas.states import Family
 
 UNKNOWN, OPTIONAL, WIRED = 0, 1, 2
 
@@ -24,6 +25,7 @@ class NvlinkLinks(Signal):
     """
 
     name = "nvlink_links"
+    family = Family.NVLINK
     reads = (records.Inventory, records.LinkStatus)
     quantity = "links_down_count"
     columns = {

@@ -6,6 +6,7 @@ from processors.counting import CounterRate
 from processors.windows import RateWindow
 from schemas.fields import NVLINK_RECOVERED, NVLINK_RECOVERY_TOTAL
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 
 class NvlinkRecovery(CounterRate):
@@ -15,6 +16,7 @@ class NvlinkRecovery(CounterRate):
     """
 
     name = "nvlink_recovery"
+    family = Family.NVLINK
     fields = (NVLINK_RECOVERY_TOTAL, NVLINK_RECOVERED)
     window = RateWindow("recoveries", slots=4, slot_s=15)
     quantity = "recoveries_per_minute"

@@ -6,12 +6,14 @@ from processors.counting import CounterRate
 from processors.windows import RateWindow
 from schemas.fields import NVLINK_REPLAY_TOTAL
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 
 class NvlinkReplay(CounterRate):
     """NVLink replays per minute, all links together: a sound link has none (DCGM's limit is one within a minute)."""
 
     name = "nvlink_replay"
+    family = Family.NVLINK
     fields = (NVLINK_REPLAY_TOTAL,)
     window = RateWindow("replays", slots=4, slot_s=15)
     quantity = "replays_per_minute"

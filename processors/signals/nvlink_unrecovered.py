@@ -5,12 +5,14 @@ import msgspec
 from processors.counting import LatestLevel
 from schemas.fields import NVLINK_NOT_RECOVERED
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 
 class NvlinkUnrecovered(LatestLevel):
     """NVLinks that went down and did not come back since the last reset, which NVLink 5 counts: bandwidth is lost."""
 
     name = "nvlink_unrecovered"
+    family = Family.NVLINK
     fields = (NVLINK_NOT_RECOVERED,)
     quantity = "unrecovered_count"
 

@@ -10,6 +10,7 @@ from processors.signal import Fleet, Out, Signal, Wave
 from processors.state import Column, View
 from schemas.fields import LINKS, NVLINK_CRC_FLIT
 from schemas.policy import Caps
+from schemas.states import Family
 
 Array = npt.NDArray[Any]
 
@@ -25,6 +26,7 @@ class NvlinkWorst(Signal):
     """
 
     name = "nvlink_worst"
+    family = Family.NVLINK
     fields = NVLINK_CRC_FLIT
     quantity = "link_number"
     columns = {"errors": Column("f4", cells=LINKS, fill=0.0), "newest": Column("i8"), "link": Column("i1", fill=-1)}

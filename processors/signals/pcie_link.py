@@ -19,6 +19,7 @@ from schemas.fields import (
     POWER_LIMIT,
 )
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 Array = npt.NDArray[Any]
 
@@ -34,6 +35,7 @@ class PcieLink(Signal):
     """
 
     name = "pcie_link"
+    family = Family.BUS
     fields = (
         PCIE_GENERATION_MAX,
         PCIE_WIDTH_MAX,

@@ -12,6 +12,7 @@ from processors.state import Column, View
 from processors.windows import RateWindow
 from schemas.fields import PCIE_GENERATION_MAX, PCIE_REPLAY_COUNTER, PCIE_WIDTH_MAX
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 Array = npt.NDArray[Any]
 
@@ -29,9 +30,10 @@ class PcieReplay(CounterRate):
     """
 
     name = "pcie_replay"
+    family = Family.BUS
     fields = (PCIE_REPLAY_COUNTER, PCIE_GENERATION_MAX, PCIE_WIDTH_MAX)
     counters = (PCIE_REPLAY_COUNTER,)
-    window = RateWindow("replays", slots=12, slot_s=5, dtype="u2")
+    window = RateWindow("replays", slots=6, slot_s=10, dtype="u2")
     columns: ClassVar = {"tolerated": Column("f4", fill=_GEN5_X16)}  # replays per minute
     quantity = "replays_per_minute"
 

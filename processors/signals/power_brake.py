@@ -8,6 +8,7 @@ from processors.load import HeldBack
 from processors.signal import Out, Seconds, Share, Wave
 from processors.state import View
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 
 class PowerBrake(HeldBack):
@@ -18,6 +19,7 @@ class PowerBrake(HeldBack):
     """
 
     name = "power_brake"
+    family = Family.POWER
     quantity = "braked_percent"
     bits = 0x80
 

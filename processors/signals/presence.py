@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from processors.signal import Fleet, Out, Seconds, Signal
 from processors.state import View
+from schemas.states import Family
 
 Array = npt.NDArray[Any]
 
@@ -22,6 +23,7 @@ class Presence(Signal):
     """
 
     name = "presence"
+    family = Family.PRESENCE
     required = True
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from processors.signal import Event, Fleet, Out, Signal, Wave
 from processors.state import Column, View
 from schemas.fields import RECOVERY_ACTION
-from schemas.states import Action
+from schemas.states import Action, Family
 from schemas.xid import XidResponse, lookup, respond
 
 Array = npt.NDArray[Any]
@@ -39,6 +39,7 @@ class RecoveryAction(Signal):
     """
 
     name = "recovery_action"
+    family = Family.DRIVER
     fields = (RECOVERY_ACTION,)
     quantity = "recovery_action"
     columns = {"value": Column("f4"), "announced": Column("i1")}

@@ -10,6 +10,7 @@ from processors.standing import Standing
 from processors.state import View
 from schemas.fields import BANKS_LOW, BANKS_NONE
 from schemas.policy import Caps
+from schemas.states import Family
 
 Banks = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -24,6 +25,7 @@ class RemapBanks(Standing):
     """
 
     name = "remap_banks"
+    family = Family.MEMORY
     kept = {"low": BANKS_LOW, "none": BANKS_NONE}
     quantity = "banks_count"
 

@@ -5,6 +5,7 @@ import msgspec
 from processors.standing import Standing
 from schemas.fields import REMAPPED_UNCORRECTABLE
 from schemas.policy import Thresholds
+from schemas.states import Family
 
 
 class RemappedRows(Standing):
@@ -17,6 +18,7 @@ class RemappedRows(Standing):
 
     name = "remapped_rows"
     kept = {"rows": REMAPPED_UNCORRECTABLE}
+    family = Family.MEMORY
     quantity = "rows_count"
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ from processors.standing import Standing
 from processors.state import View
 from schemas.fields import RETIRED_DBE, RETIRED_SBE
 from schemas.policy import Thresholds
+from schemas.states import Family
 
 
 class RetiredPages(Standing):
@@ -20,6 +21,7 @@ class RetiredPages(Standing):
 
     name = "retired_pages"
     kept = {"single": RETIRED_SBE, "double": RETIRED_DBE}
+    family = Family.MEMORY
     quantity = "pages_count"
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ from processors.signal import Out
 from processors.standing import Standing
 from processors.state import View
 from schemas.fields import RETIRED_PENDING
+from schemas.states import Family
 
 
 class RetirementPending(Standing):
@@ -19,6 +20,7 @@ class RetirementPending(Standing):
     """
 
     name = "retirement_pending"
+    family = Family.MEMORY
     kept = {"pending": RETIRED_PENDING}
     quantity = "pending_state"
 

@@ -9,7 +9,7 @@ from processors.signal import Out
 from processors.standing import Standing
 from processors.state import Column, View
 from schemas.fields import ROW_REMAP_FAILURE, ROW_REMAP_PENDING
-from schemas.states import Action
+from schemas.states import Action, Family
 
 PENDING, FAILED = 1.0, 2.0
 
@@ -25,6 +25,7 @@ class RowRemap(Standing):
 
     name = "row_remap"
     kept = {"failure": ROW_REMAP_FAILURE, "pending": ROW_REMAP_PENDING}
+    family = Family.MEMORY
     quantity = "remap_state"
     columns = {"accepted": Column("i1")}
 

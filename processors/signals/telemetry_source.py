@@ -8,6 +8,7 @@ import numpy as np
 from processors.signal import Fleet, Out, Seconds, Signal
 from processors.state import Column, View
 from schemas.sources import CALL_THE_DRIVER, DRIVER, HUNG, WORDS, named, numbers
+from schemas.states import Family
 
 
 class TelemetrySource(Signal):
@@ -19,6 +20,7 @@ class TelemetrySource(Signal):
     """
 
     name = "telemetry_source"
+    family = Family.PRESENCE
     quantity = "source_fault"
     required = True
     columns = {"fault": Column("i2")}  # what was wrong at the timer before

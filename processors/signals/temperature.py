@@ -9,6 +9,7 @@ from processors.signal import Out, Signal, Wave
 from processors.state import View
 from schemas.fields import GPU_TEMP, GPU_TEMP_MARGIN
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 
 class Temperature(Signal):
@@ -19,6 +20,7 @@ class Temperature(Signal):
     """
 
     name = "temperature"
+    family = Family.THERMAL
     fields = (GPU_TEMP, GPU_TEMP_MARGIN)
     quantity = "temperature_c"
 

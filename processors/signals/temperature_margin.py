@@ -8,12 +8,14 @@ from processors.signal import Out, Signal, Wave
 from processors.state import View
 from schemas.fields import GPU_TEMP_MARGIN
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 
 class TemperatureMargin(Signal):
     """Degrees C left to the GPU's own limit, as it reports them: at 0 it slows down by itself."""
 
     name = "temperature_margin"
+    family = Family.THERMAL
     fields = (GPU_TEMP_MARGIN,)
     quantity = "margin_c"
 

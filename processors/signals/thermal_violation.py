@@ -10,6 +10,7 @@ from processors.state import Column, View
 from processors.windows import RateWindow
 from schemas.fields import THERMAL_VIOLATION
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 _US_PER_PERCENT = 600_000.0  # of a minute
 _NS_PER_US = 1000.0
@@ -25,6 +26,7 @@ class ThermalViolation(Signal):
     """
 
     name = "thermal_violation"
+    family = Family.THERMAL
     fields = (THERMAL_VIOLATION,)
     quantity = "violation_percent"
     window = RateWindow("held_us", slots=4, slot_s=15)

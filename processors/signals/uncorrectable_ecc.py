@@ -9,6 +9,7 @@ from processors.signal import Fleet, Out, Signal, Wave
 from processors.state import Column, View
 from schemas.fields import ECC_DBE_AGGREGATE, ECC_DBE_VOLATILE
 from schemas.policy import Caps, Thresholds
+from schemas.states import Family
 
 
 class UncorrectableEcc(Signal):
@@ -24,6 +25,7 @@ class UncorrectableEcc(Signal):
 
     name = "uncorrectable_ecc"
     fields = (ECC_DBE_VOLATILE, ECC_DBE_AGGREGATE)
+    family = Family.MEMORY
     quantity = "uncorrectable_count"
     columns = {
         "value": Column("f8"),  # the volatile counter as it stands

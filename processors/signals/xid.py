@@ -1,101 +1,67 @@
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 
+from processors.families import family_of_xid
 from processors.signal import Event, Fleet, Out, Seconds, Signal
 from processors.state import Column, View
-from schemas.states import Action, Level
-from schemas.xid import XidResponse, lookup, respond
+from processors.xid_facts import Demotion, Fact, Verdict, answer, asked
+from schemas.states import Family, Level
+from schemas.xid import XidResponse, lookup
 
 KEPT = 4  # how many different Xids of one GPU are remembered: the gravest
 DOUBLE_BIT = 48
 RECOVERY_ACTION_CHANGED = 154
-NO_ACTION = -1  # no recovery action was named (Xid 154)
-UNREADABLE = 126  # one that no driver of today names
-
-
-class Fact(NamedTuple):
-    """What one Xid said, without any judgement. As one integer in the state; 0 = none.
-
-    named: the recovery action of an Xid 154. stronger: the number of the response that the message asks for instead
-    of the catalogue's. again: the GPU had this Xid before, and was put back.
-    """
-
-    code: int
-    named: int = NO_ACTION
-    stronger: int = NO_ACTION
-    again: bool = False
-
-    def packed(self) -> int:
-        return self.code | (self.named + 1) << 32 | (self.stronger + 1) << 40 | self.again << 48
-
-    @classmethod
-    def unpacked(cls, number: int) -> Fact:
-        return cls(number & 0xFFFF_FFFF, (number >> 32 & 0xFF) - 1, (number >> 40 & 0xFF) - 1, bool(number >> 48))
-
-
-class Verdict(NamedTuple):
-    """What one Xid means under a policy; the graver one of two is the greater tuple."""
-
-    level: Level
-    rank: int
-    corruption: bool
-    hard: bool
-    action: Action | None
-
+HOUR_MS = 3_600_000
 
 Kept = dict[int, tuple[Fact, int]]  # by code, in the order in which they came first; with when they last came
-
-_OUTCOMES = {
-    XidResponse.MONITOR: (Level.FINE, None),
-    XidResponse.LOWER_SCORE: (Level.WARNING, None),
-    XidResponse.DEGRADE: (Level.WARNING, None),
-    XidResponse.EVICT: (Level.EVICT, Action.EVICT),
-    XidResponse.EVICT_PERMANENTLY: (Level.EVICT, Action.EVICT_PERMANENTLY),
-    XidResponse.REMOVE_NODE: (Level.EVICT, Action.REMOVE_NODE),
-}
 
 
 class Xid(Signal):
     """The Xids of a GPU that still count, answered as the catalogue says: by the gravest response of them all.
 
     What evicts stays until a diagnostic passed or an operator restores the GPU; what lowers the score does so
-    for `lower_for_s`. Facts are kept, not verdicts: a new policy judges them anew.
+    for `lower_for_s`. A double-bit error within `repeat_days` of the one before evicts for good. Facts are kept, not
+    verdicts: a new policy judges them anew.
+
+    Xids that are mostly an application's doing (13, 31, 43, 45, 68, 69, 109 and more: see the catalogue) can be
+    answered otherwise: by `application_response`, all of them; by `demote`, those of processes by their names; and
+    where they come to `shared_gpus` GPUs (0 = never) of a node within `shared_s` from one process, or from processes
+    of one name, they are that job's fault and count for nothing.
     """
 
     name = "xid"
     columns = {
         "facts": Column("i8", cells=KEPT),
+        "names": Column("i8", cells=2 * KEPT),  # of processes
         "at": Column("i8", cells=KEPT),  # stream clock, ms
-        "double_bits": Column("i1"),  # how many there ever were: what operators restore does not change that
+        "double_bit_hour": Column("i4"),  # stream clock at the newest: what operators restore does not change that
     }
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         catalog: Literal["default", "spec"] = "default"
         lower_for_s: Seconds = 3600.0
         responses: dict[str, XidResponse] = msgspec.field(default_factory=dict)
+        application_response: XidResponse | None = None
+        demote: list[Demotion] = msgspec.field(default_factory=list)
+        shared_gpus: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 2
+        shared_s: Seconds = 30.0
+        repeat_days: Annotated[float, msgspec.Meta(ge=0.0, le=36_500.0)] = 30.0
 
     def on_event(self, event: Event, state: View, policy: Any, out: Out) -> None:
         code = event.info.code
-        if code == DOUBLE_BIT and not event.repeat:
-            state.double_bits = np.minimum(state.double_bits + 1, 2)
         kept = self._kept(state, 0)
         lead = self._lead(policy, kept)
         kept = self._unexpired(policy, kept, event.clock_ms)
         if code == RECOVERY_ACTION_CHANGED and event.fault.recovery_action == 0:
             kept.pop(code, None)  # the driver takes its own demand back
         else:
-            fact = Fact(
-                code,
-                self._named(event.fault.recovery_action),
-                self._stronger(code, event.fault.message),
-                code == DOUBLE_BIT and bool(state.double_bits[0] > 1),
-            )
-            if self._matters(policy, fact) and not self._milder(fact, kept):
-                kept[code] = fact, event.clock_ms
+            fact = Fact.of(event.fault, code, hours=self._hours(event, state, kept), shared=event.shared_since > 0)
+            if self._matters(policy, fact):
+                kept[code] = self._graver(policy, kept.get(code), fact, event)
         self._keep(policy, state, 0, kept)
         self._judge(policy, kept, None, out, anew=self._lead(policy, kept) != lead)
 
@@ -115,21 +81,54 @@ class Xid(Signal):
 
     # --- what is kept ------------------------------------------------------------------------------------------
 
+    def _hours(self, event: Event, state: View, kept: Kept) -> int | None:
+        """How long ago the GPU had the double-bit error before this one; lines of one error are not two."""
+        if event.info.code != DOUBLE_BIT:
+            return None
+        before, now = int(state.double_bit_hour[0]), event.clock_ms // HOUR_MS
+        if event.repeat:
+            return kept[DOUBLE_BIT][0].hours if DOUBLE_BIT in kept else None
+        state.double_bit_hour = np.array([now])
+        return max(now - before, 0) if before else None
+
+    def _graver(self, policy: Any, known: tuple[Fact, int] | None, fact: Fact, event: Event) -> tuple[Fact, int]:
+        """What to keep of an Xid that has come before: of its lines the one that asks for more, and of an
+        application's, whose processes may be answered differently, the worse. A recovery action is a state: the
+        newest holds.
+
+        That it was a job's fault also answers for what came since that job began to fail.
+        """
+        if known is None or fact.code == RECOVERY_ACTION_CHANGED:
+            return fact, event.clock_ms
+        if asked(fact).gravity < asked(known[0]).gravity:
+            return known
+        if not event.info.application:
+            return fact, event.clock_ms
+        pardoned = fact.shared and known[1] >= event.shared_since
+        if not pardoned and self._verdict(policy, known[0]) > self._verdict(policy, fact):
+            return known
+        evicts = self._verdict(policy, fact).level is Level.EVICT
+        return fact, known[1] if evicts and not known[0].shared else event.clock_ms
+
     def _kept(self, state: View, row: int) -> Kept:
-        facts, at = (cells.array[:, cells.rows][:, row].tolist() for cells in (state.facts, state.at))
-        found = ((Fact.unpacked(number), ms) for number, ms in zip(facts, at, strict=True) if number)
-        return {fact.code: (fact, ms) for fact, ms in found}
+        facts, at, names = (
+            cells.array[:, cells.rows][:, row].tolist() for cells in (state.facts, state.at, state.names)
+        )
+        found = zip(facts, names[::2], names[1::2], at, strict=True)
+        unpacked = ((Fact.unpacked(said, *name), ms) for said, *name, ms in found if said)
+        return {fact.code: (fact, ms) for fact, ms in unpacked}
 
     def _keep(self, policy: Any, state: View, row: int, kept: Kept) -> None:
         """The gravest; of equals the first."""
         while len(kept) > KEPT:
             del kept[min(reversed(kept), key=lambda code: self._verdict(policy, kept[code][0]))]
-        values = [*kept.values()]
+        packed = [(*fact.packed(), ms) for fact, ms in kept.values()]
         for cells, numbers in (
-            (state.facts, [fact.packed() for fact, _ in values]),
-            (state.at, [ms for _, ms in values]),
+            (state.facts, [said for said, *_ in packed]),
+            (state.names, [half for _, *name, _ in packed for half in name]),
+            (state.at, [ms for *_, ms in packed]),
         ):
-            cells.array[:, cells.positions()[row]] = numbers + [0] * (KEPT - len(numbers))
+            cells.array[:, cells.positions()[row]] = numbers + [0] * (cells.array.shape[0] - len(numbers))
 
     def _unexpired(self, policy: Any, kept: Kept, now_ms: int) -> Kept:
         def holds(fact: Fact, ms: int) -> bool:
@@ -140,31 +139,10 @@ class Xid(Signal):
 
     def _matters(self, policy: Any, fact: Fact) -> bool:
         """Whether this policy, or the catalogue, would ever answer it."""
-        return self._asked(fact) is not XidResponse.MONITOR or self._answers(policy, fact)
-
-    def _milder(self, fact: Fact, kept: Kept) -> bool:
-        """Whether an earlier line of the code asked for more. A recovery action is a state: the newest holds."""
-        before = kept.get(fact.code)
-        if before is None or fact.code == RECOVERY_ACTION_CHANGED:
-            return False
-        return (fact.again, self._asked(fact).gravity) < (before[0].again, self._asked(before[0]).gravity)
-
-    def _asked(self, fact: Fact) -> XidResponse:
-        """What catalogue and message ask for, whatever the policy."""
-        return _RESPONSES[fact.stronger] if fact.stronger != NO_ACTION else respond(fact.code, "", fact.named)
+        return asked(fact) is not XidResponse.MONITOR or self._answers(policy, fact)
 
     def _answers(self, policy: Any, fact: Fact) -> bool:
         return self._verdict(policy, fact).level > Level.FINE
-
-    def _named(self, action: int | None) -> int:
-        if action is None:
-            return NO_ACTION
-        return action if 0 <= action < UNREADABLE else UNREADABLE
-
-    def _stronger(self, code: int, message: str) -> int:
-        """The response that the message asks for instead of the catalogue's, as a number to keep."""
-        asked = respond(code, message)
-        return NO_ACTION if asked is respond(code) else _RESPONSES.index(asked)
 
     # --- what it means -----------------------------------------------------------------------------------------
 
@@ -187,24 +165,10 @@ class Xid(Signal):
         return max(answered, key=lambda code: self._verdict(policy, kept[code][0]), default=0)
 
     def _verdict(self, policy: Any, fact: Fact) -> Verdict:
-        info = lookup(fact.code)
-        told = policy.responses.get(str(fact.code))
-        response = told
-        if response is None and policy.catalog == "spec":
-            response = info.spec_response or XidResponse.MONITOR
-        if response is None:
-            response = self._asked(fact)
-        if response is XidResponse.FOLLOW_MESSAGE:
-            response = respond(fact.code, "", fact.named)
-        if response is XidResponse.EVICT and fact.again and told is None:
-            response = XidResponse.EVICT_PERMANENTLY
-        level, action = _OUTCOMES[response]
-        rank = list(Action).index(action) if action else 0
-        out = level is Level.EVICT
-        return Verdict(level, rank, out and info.corruption, out and info.hard, action)
+        return answer(policy, fact)
+
+    def named(self, value: float) -> tuple[str, Family]:
+        return f"xid_{value:.0f}", family_of_xid(int(value))
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
         return f"Xid {value:g}: {lookup(int(value)).meaning}"
-
-
-_RESPONSES = tuple(XidResponse)

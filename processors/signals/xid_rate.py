@@ -10,6 +10,7 @@ from processors.signal import Event, Fleet, Out, Signal
 from processors.state import View
 from processors.windows import RateWindow
 from schemas.policy import Thresholds
+from schemas.states import Family
 
 Array = npt.NDArray[Any]
 
@@ -19,10 +20,12 @@ WINDOW = RateWindow("warnings", slots=30, slot_s=120, dtype="u1")
 class XidRate(Signal):
     """Warning-class Xids (45, 63, 94) of one GPU within 60 minutes: each is harmless, many are not.
 
-    Limit: product specification, section 4.
+    Those that come to several GPUs at a time, from one job, are that job's doing and do not count. Limit:
+    product specification, section 4.
     """
 
     name = "xid_rate"
+    family = Family.DRIVER
     quantity = "xids_per_hour"
     columns = WINDOW.columns
 
@@ -30,6 +33,10 @@ class XidRate(Signal):
         limits: Thresholds = Thresholds(evict=10.0)  # events within 60 minutes
 
     def on_event(self, event: Event, state: View, policy: Any, out: Out) -> None:
+        if event.shared_since and event.info.counts_as_warning:  # a job's fault, not the GPU's
+            if event.repeat:
+                self._judge(WINDOW.remove(state, np.array([event.ts])), policy, out)
+            return
         counts = event.info.counts_as_warning and not event.repeat
         self._judge(WINDOW.add(state, np.array([event.ts]), np.array([float(counts)])), policy, out)
 

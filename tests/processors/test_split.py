@@ -55,6 +55,10 @@ def fleet() -> list[Record]:
             log.fault("n3", second, 48, 0).fault("n4", second + 0.2, 31, 1, source="kmsg")
         if second == 35:
             log.fault("n2", second, 13, Gpu(bdf="0000:09:00"))
+        if second == 44:
+            log.fault("n4", second, 43, 0, pid=7).fault("n4", second + 0.5, 43, 1, pid=7)
+        if 60 < second < 70:
+            log.fault("n2", second, 20034, Gpu(bdf="0000:c3:00.0"), fault="sxid", severity="fatal")
         if second == 36:
             log.frame("n1", second, {GPU_TEMP: [50, 60]}, seq=1)
         if second == 90:
@@ -129,7 +133,7 @@ def test_the_fleet_is_worth_splitting():
     failed = {score.node for score in heard.latest.values() if score.condition is Condition.FAILED}
     assert failed >= {"n2", "n3", "n5", "n6"}
     saved = state(task)
-    assert {saved["roster"]["rows"][0][row] for row, *_ in saved["faults"]} >= {"n3", "n4"}
+    assert {saved["roster"]["rows"][0][row] for row, *_ in saved["faults"]["log"]} >= {"n3", "n4"}
 
 
 def test_the_nodes_of_a_state_are_those_it_was_told_of_and_none_that_were_cut_away():

@@ -79,3 +79,19 @@ def test_a_slot_saturates_instead_of_wrapping(much: float, dtype: str, most: flo
     for _ in range(2):
         assert window.add(state, np.array([0]), np.array([much])) == most
     assert window.expire(state, np.array([SLOTS * SLOT_S * 1000])) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 3)), max_size=30), st.integers(0, 200))
+def test_what_is_taken_back_was_never_counted(events: list[tuple[int, int]], at_s: int) -> None:
+    """One event at `at_s`, among others, and taken back at once or never counted."""
+    window = RateWindow("n", slots=6, slot_s=10)
+    with_it, without = (Table(window.columns, 1) for _ in range(2))
+    rows = slice(0, 1)
+    for table in (with_it, without):
+        for second, count in events:
+            window.add(table.view(rows), np.array([1000 * second]), np.array([float(count)]))
+    newest = max([at_s, *(second for second, _ in events)])
+    window.add(without.view(rows), np.array([1000 * newest]), np.array([0.0]))
+    window.add(with_it.view(rows), np.array([1000 * newest]), np.array([1.0]))
+    assert window.remove(with_it.view(rows), np.array([1000 * newest])) == window.sums(without.view(rows))
+    assert window.remove(without.view(rows), np.array([-1_000_000])) == window.sums(without.view(rows))

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from pipeline.policies import load
 from processors.policy import from_document
-from processors.signals.xid import Fact
 from processors.testing import Observations, Said, judge
 from schemas.fields import GPU_TEMP
 from schemas.records import Score
@@ -27,13 +26,6 @@ def printed(*faults: tuple[float, int], **more: Any) -> Observations:
 def only(said: Said) -> Score:
     (score,) = said.latest.values()
     return score
-
-
-@given(st.integers(0, 2**31 - 1), st.integers(-1, 126), st.integers(-1, 6), st.booleans())
-def test_a_fact_survives_as_a_number(code: int, named: int, stronger: int, again: bool) -> None:
-    fact = Fact(code, named, stronger, again)
-    assert Fact.unpacked(fact.packed()) == fact
-    assert 0 < fact.packed() < 2**63 or fact == Fact(0)
 
 
 def test_the_reason_in_words() -> None:
@@ -92,6 +84,32 @@ def test_repeats_count_for_whoever_was_put_back() -> None:
     log = printed((7, 48)).restore("n1", 20.0).fault("n1", 30.0, 48)
     assert judge(log).conditions[-1].action is Action.EVICT_PERMANENTLY
     assert only(judge(log.restore("n1", 40.0))).score == 1.0
+
+
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("days", "policy", "action"),
+    [
+        (29.9, "default", Action.EVICT_PERMANENTLY),
+        (30.1, "default", Action.EVICT),
+        (400.0, "spec", Action.EVICT_PERMANENTLY),
+    ],
+)
+def test_a_double_bit_error_after_the_days_of_the_policy_is_not_a_second_one(
+    days: float, policy: str, action: Action
+) -> None:
+    log = printed((7, 48)).policy(8.0, load(policy)).restore("n1", 20.0).fault("n1", 20.0 + days * DAY, 48)
+    assert judge(log).conditions[-1].action is action
+
+
+def test_another_policy_counts_the_days_anew() -> None:
+    alone = {"node": {"repeat_days": 0.0}}  # without the rule on corruption of any kind
+    log = printed((7, 48)).policy(8.0, from_document("x", alone)).restore("n1", 20.0).fault("n1", 10 * DAY, 48)
+    assert judge(log).conditions[-1].action is Action.EVICT_PERMANENTLY
+    shorter = from_document("y", alone | {"signals": {"xid": {"repeat_days": 7.0}}})
+    assert judge(log.policy(10 * DAY + 10, shorter)).conditions[-1].action is Action.EVICT
 
 
 @settings(max_examples=50)
