@@ -10,7 +10,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run kafka-demo test chaos test-system lint format generate bench lock clean
+.PHONY: help run kafka-demo test judge chaos test-system lint format generate bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ kafka-demo: .venv/.broker ## a Kafka of its own, two workers, simulated agents, 
 
 test: .venv/.test ## run the tests that need nothing but Python, with a coverage report
 	$(BIN)/pytest -m "not system" --cov --cov-report=term $(ARGS)
+
+judge: .venv/.test ## judge simulated months: failures found, healthy fleets left alone, alerts counted
+	$(BIN)/python -m tests.judge
 
 test-system: .venv/.test ## install Debian packages (root, apt-get) and run the tests that need them
 	scripts/install-system-packages
