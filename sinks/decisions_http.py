@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from schemas import topics
 from schemas.log import Record
-from sinks.event_stream import HEARTBEAT_S, EventStream
+from sinks.event_stream import HEARTBEAT_S, STREAM, EventStream
 from sinks.families import counter, gauge
 from sinks.fleet import AsOf, Fleet
 from sinks.http import Answer, Pages, Problems, Request
@@ -31,7 +31,6 @@ from sinks.shown import Shown, encode
 from sinks.sink import Sink
 
 GPUS = "/v1/gpus"
-STREAM = "/v1/decisions/stream"
 STREAMS_MAX = 500  # a thread each
 PIECE_GPUS = 200
 FILTERS = ("below", "cluster", "node")
@@ -141,7 +140,7 @@ class DecisionPages(Pages, Collector):
                 why = f"{self._streams_max} readers already follow the stream"
                 return problem(HTTPStatus.SERVICE_UNAVAILABLE, why, {"Retry-After": "10"})
             self._streams += 1
-        stream = EventStream(self._fleet, self._snapshot, self._heartbeat_s, self._left)
+        stream = EventStream(self._fleet, self._snapshot, self._behind_s, self._heartbeat_s, self._left)
         return Answer(HTTPStatus.OK, "text/event-stream", stream.run(request.headers.get("Last-Event-ID")), FRESH)
 
     def _snapshot(self) -> tuple[AsOf, Iterator[bytes]]:

@@ -1,0 +1,17 @@
+"""What a scheduler is told when it may not send work anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class NoHealthyGpus(RuntimeError):
+    """Nothing can be selected now: wait, or refuse the request; a later call may succeed.
+
+    counts: the GPUs that were to choose from, by what is known about them: a condition, "never heard of" or "gone".
+    """
+
+    def __init__(self, why: str, counts: Mapping[str, int] | None = None) -> None:
+        super().__init__(f"no healthy GPUs available: {why}")
+        self.why = why
+        self.counts = dict(counts or {})
