@@ -1,14 +1,16 @@
 """A choice at random in proportion to weights that change all the time.
 
-A Fenwick tree of whole numbers: drawing and changing cost O(log n), and no rounding error ever piles up, so what
-weighs nothing is never drawn. Weights are floats from 0.0 to 1.0 and count in units of 2**-32; what is positive
-counts for one unit at least.
+A tree of running sums of whole numbers: drawing and changing cost O(log n), and no rounding error ever piles up, so
+what weighs nothing is never drawn. Weights are floats from 0.0 to 1.0 and count in units of 2**-32; what is positive
+counts for one unit at least. A node has 64 children, as one bisection of a list is cheaper than six steps of Python,
+and nearer in memory: of 100,000 names a draw looks at three lists.
 """
 
 from __future__ import annotations
 
 import random
 from array import array
+from bisect import bisect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 UNITS = 1 << 32
-SLOTS_MIN = 16
+FAN = 64
 NOTHING = "nothing to draw: all weights are 0"
 
 
@@ -30,11 +32,9 @@ class Lottery:
         self._free: list[int] = []
         self._names: list[str] = []
         self._units = array("q")  # by slot
-        self._tree: list[int] = [0]  # tree[i]: the units of the i & -i slots below slot i
-        self._steps: tuple[int, ...] = ()
+        self._levels = [[[0] * FAN]]  # the root's first; level[node][child]: units of the children up to and with it
         self._table: Table | None = None
         self._shared: _Names | None = None
-        self._grow(SLOTS_MIN)
         for name, weight in (weights or {}).items():
             self.set(name, weight)
 
@@ -75,13 +75,14 @@ class Lottery:
         at = rng.getrandbits(bits)
         while at >= total:  # drawing anew is what keeps every unit exactly as likely as every other
             at = rng.getrandbits(bits)
-        slot, tree = 0, self._tree
-        for step in self._steps:
-            under = tree[slot + step]
-            if under <= at:
-                at -= under
-                slot += step
-        return self._names[slot]
+        node = 0
+        for level in self._levels:
+            sums = level[node]
+            child = bisect(sums, at)
+            if child:
+                at -= sums[child - 1]
+            node = node * FAN + child
+        return self._names[node]
 
     def table(self) -> Table:
         """For many draws at once, as of now; made anew only when something has changed."""
@@ -100,8 +101,7 @@ class Lottery:
             slot = len(self._names)
             self._names.append(name)
             self._units.append(0)
-            if slot >= len(self._tree) - 1:
-                self._grow(2 * slot)
+            self._make_room(slot)
         self._slots[name] = slot
         return slot
 
@@ -110,20 +110,22 @@ class Lottery:
         more = units - self._units[slot]
         self._units[slot] = units
         self.total += more
-        tree, at = self._tree, slot + 1
-        while more and at < len(tree):
-            tree[at] += more
-            at += at & -at
+        if more:
+            for level in reversed(self._levels):
+                slot, child = divmod(slot, FAN)
+                sums = level[slot]
+                sums[child:] = [units + more for units in sums[child:]]
 
-    def _grow(self, size: int) -> None:
-        """size: slots, a power of two."""
-        tree = [0, *self._units, *([0] * (size - len(self._units)))]
-        for at in range(1, size):
-            above = at + (at & -at)
-            if above <= size:
-                tree[above] += tree[at]
-        self._tree = tree
-        self._steps = tuple(1 << bit for bit in reversed(range(size.bit_length() - 1)))
+    def _make_room(self, slot: int) -> None:
+        """For the first slot that has none."""
+        if slot == FAN ** len(self._levels):
+            self._levels.insert(0, [[self.total] * FAN])
+        for level in reversed(self._levels):
+            slot, child = divmod(slot, FAN)
+            if child:
+                break
+            if slot == len(level):
+                level.append([0] * FAN)
 
 
 class _Names:
