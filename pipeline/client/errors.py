@@ -8,7 +8,8 @@ from collections.abc import Mapping
 class NoHealthyGpus(RuntimeError):
     """Nothing can be selected now: wait, or refuse the request; a later call may succeed.
 
-    counts: the GPUs that were to choose from, by what is known about them: a condition, "never heard of" or "gone".
+    counts: the GPUs that weigh nothing, by what is known about them: the condition, the state of the case of one that
+    is well by now, "never heard of" or "gone".
     """
 
     def __init__(self, why: str, counts: Mapping[str, int] | None = None) -> None:

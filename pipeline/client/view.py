@@ -19,11 +19,13 @@ from pipeline.client.lottery import Lottery, Table
 from pipeline.client.said import Said
 from pipeline.kafka import wire
 from schemas.log import Record
+from schemas.states import Condition
 from sinks.fleet import AsOf
 from sinks.newest import Newest
 
 PIECE = 500  # decisions that one lock is held for: a large fleet holds up those who select for a moment only
 UNHEARD, GONE = "never heard of", "gone"
+FIT = (Condition.HEALTHY, Condition.WARNING)  # then the state of its case says why it weighs nothing
 
 Workers = Mapping[str, Sequence[str]]
 
@@ -41,6 +43,7 @@ class Change(NamedTuple):
 class Gpu(NamedTuple):
     weight: float
     condition: str
+    state: str
     place: str
 
 
@@ -189,7 +192,7 @@ class View:
             return
         assert said.weight is not None
         place = f"{said.node}/{said.bdf}"
-        self._gpus[said.key] = Gpu(said.weight, said.condition, place)
+        self._gpus[said.key] = Gpu(said.weight, said.condition, said.state, place)
         self._slots[place] = said.key
         self._gone.discard(said.key)
         self._weigh_again(said.key, place)
@@ -252,13 +255,17 @@ class View:
         names = self._gpus if self._workers is None else self._of
         if not names:
             return NoHealthyGpus("no GPU is known" if self._workers is None else "there are no workers")
-        counts: Counter[str] = Counter()
-        for name in names:
-            found = self._found(name)
-            counts[found.condition if found else GONE if name in self._gone else UNHEARD] += 1
+        counts = Counter(self._trouble(name) for name in names if not self._gpu_weight(name))
         told = ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
-        of = "" if self._workers is None else f"{len(self._workers)} workers with "
-        return NoHealthyGpus(f"{of}{len(names)} GPUs, each of weight 0: {told}", counts)
+        if self._workers is None:
+            return NoHealthyGpus(f"{len(names)} GPUs, each of weight 0: {told}", counts)
+        return NoHealthyGpus(f"{len(self._workers)} workers, each with a GPU of weight 0: {told}", counts)
+
+    def _trouble(self, name: str) -> str:
+        found = self._found(name)
+        if found is None:
+            return GONE if name in self._gone else UNHEARD
+        return found.state if found.condition in FIT else found.condition
 
     # --- without the lock ---------------------------------------------------------------------------------------
 
