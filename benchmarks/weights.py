@@ -29,8 +29,7 @@ class Told(Source):
 
     def run(self, view: View) -> None:
         view.take(self.said)
-        view.complete({one.key for one in self.said}, AsOf(offset=len(self.said)))
-        view.confirm(0, len(self.said), time.monotonic() + 3600.0)
+        view.complete({one.key for one in self.said}, AsOf(offset=len(self.said)), time.monotonic() + 3600.0)
 
     def stop(self) -> None:
         pass

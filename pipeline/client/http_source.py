@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -30,8 +29,6 @@ SILENCE_S = HEARTBEAT_S + 5.0  # a connection without a sign of life for so long
 PIECE_BYTES = 1 << 16
 WHY_BYTES = 500
 BEHIND = b"behind_s "
-
-logger = logging.getLogger(__name__)
 
 
 class HttpSource:
@@ -111,7 +108,7 @@ class HttpSource:
         return HTTPConnection(self._host, self._port, timeout=self._silence_s)
 
     def _read(self, response: HTTPResponse, view: View) -> None:
-        reader = _Reader(view, self._clock)
+        reader = _Reader(view, self._troubles, self._clock)
         lines = EventLines()
         while piece := response.read1(PIECE_BYTES):
             for event in lines.feed(piece):
@@ -149,12 +146,13 @@ class _Snapshot(msgspec.Struct):
 class _Reader:
     """What the events of one connection do to the view."""
 
-    def __init__(self, view: View, clock: Callable[[], float]) -> None:
+    def __init__(self, view: View, troubles: Troubles, clock: Callable[[], float]) -> None:
         self._view = view
+        self._troubles = troubles
         self._clock = clock
         self._at = view.as_of[:2]  # how far this connection has come
         self._said: list[Said] = []
-        self._useful = False
+        self._level = False
 
     def take(self, event: StreamEvent) -> None:
         if event.name in ("decision", "gone"):
@@ -169,30 +167,27 @@ class _Reader:
             self._confirm(float(event.data.removeprefix(BEHIND)))
 
     def flush(self) -> bool:
-        """Hand over what has come. Whether anything useful ever has."""
+        """Hand over what has come. Whether the server has ever known as much as the view."""
         if self._said:
-            self._useful = True
             self._view.take(self._said, self._at[0])
             self._said = []
-        return self._useful
+        return self._level
 
     def _whole(self, snapshot: _Snapshot) -> None:
-        as_of = snapshot.as_of.as_of()
+        came_s, as_of = self._clock(), snapshot.as_of.as_of()
         self._at = as_of[:2]
         if self._view.knows_more_than(as_of):
-            logger.warning(
-                "health weights: the server knows decisions up to %s, older than %s, which are kept",
-                as_of.id,
-                self._view.as_of.id,
+            self._troubles.fails(
+                f"knows decisions up to {as_of.id} only, older than {self._view.as_of.id}, which are kept"
             )
             return
         self._view.take(snapshot.gpus, as_of.generation)
-        self._view.complete({said.key for said in snapshot.gpus}, as_of)
-        self._confirm(snapshot.as_of.behind_s)
+        self._view.complete({said.key for said in snapshot.gpus}, as_of, came_s - snapshot.as_of.behind_s)
+        self._level = True
 
     def _confirm(self, behind_s: float) -> None:
         if self._at >= self._view.as_of[:2]:
-            self._useful = True
+            self._level = True
         self._view.confirm(*self._at, self._clock() - behind_s)
 
 

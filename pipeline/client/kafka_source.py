@@ -123,13 +123,8 @@ class KafkaSource:
                 heard_s = self._clock()
             elif self._clock() - heard_s > START_S:
                 raise TimeoutError
-        if view.as_of.offset >= end:
-            raise UsageProblem(
-                f"{self._topic} ends at {end}, before what is known of it ({view.as_of.id})",
-                "a topic that was made anew needs a higher kafka.generation",
-            )
-        view.complete(keys, view.as_of._replace(generation=self._kafka.generation))
-        view.confirm(self._kafka.generation, end - 1, asked_s)
+        self._demand_growth(view, end)
+        view.complete(keys, view.as_of._replace(generation=self._kafka.generation), asked_s)
         self._troubles.works()
         self._tries.worked()
 
@@ -148,6 +143,7 @@ class KafkaSource:
                     self._troubles.fails(_words(reason))
                     end = None
                     continue
+                self._demand_growth(view, end)
                 answered_s = asked_s
                 self._troubles.works()
             if end is not None and await consumer.position(place) >= end:
@@ -168,6 +164,13 @@ class KafkaSource:
                 logger.warning("health weights: %s/%d left out: %s", self._topic, record.offset, why)
             return None
         return of_record(record)
+
+    def _demand_growth(self, view: View, end: int) -> None:
+        if view.as_of.offset >= end:
+            raise UsageProblem(
+                f"{self._topic} ends at {end}, before what is known of it ({view.as_of.id})",
+                "a topic that was made anew needs a higher kafka.generation",
+            )
 
     async def _end(self, consumer: AIOKafkaConsumer, place: TopicPartition) -> int:
         async with asyncio.timeout(ANSWER_S):

@@ -100,8 +100,8 @@ class View:
                     self._take(one, generation)
         self._notify()
 
-    def complete(self, keys: Collection[str], as_of: AsOf) -> None:
-        """All that stands as of then has been taken: it can be used, and other keys than these are gone."""
+    def complete(self, keys: Collection[str], as_of: AsOf, at_s: float) -> None:
+        """All that stood at that moment has been taken: it can be used, and other keys than these are gone."""
         with self._lock:
             self._why = None
             for key in [key for key in self._gpus if key not in keys]:
@@ -111,6 +111,7 @@ class View:
             self._floor = Record(
                 self._as_of.offset, self._as_of.ts, "", "", b"", wire.parse_origin(self._as_of.origin.encode())
             )
+            self.current_s = max(self.current_s, at_s)
             if not self.live:
                 self.live = True
                 self._rebuild()

@@ -22,6 +22,7 @@ def following(url, **options):
     source = {key: options.pop(key) for key in ("headers", "silence_s") if key in options}
     with HealthWeights(HttpSource(url, **FAST, **source), **options) as weights:
         weights.wait_ready()
+        assert weights.age_s < 60.0
         yield weights
 
 
@@ -69,9 +70,11 @@ def test_a_server_that_knows_less_takes_no_weight_back(api, soon):
         api.open()
         api.give(decision(1, cause=1))
         soon(lambda: weights.stale)  # it speaks, but not of what is known here
+        soon(lambda: "knows decisions up to 0/0 only, older than 0/2, which are kept" in weights.problem)
         assert weights.weights() == {ONE: 0.0}
         api.give(decision(1, cause=2), decision(1, 0.0, cause=3), decision(2, 0.4, cause=4))
         soon(lambda: weights.weights() == {ONE: 0.0, TWO: 0.4} and not weights.stale)
+        soon(lambda: not weights.problem)
 
 
 def test_a_log_that_was_made_anew_is_taken_as_such(api, soon):
@@ -184,6 +187,26 @@ def test_what_is_no_server_of_ours_is_named(soon, answer, problem):
             soon(lambda: problem in weights.problem)
     assert asked[0].startswith(b"GET /fleet/v1/decisions/stream HTTP/1.1")
     assert b"Authorization: Bearer x" in asked[0]
+
+
+def test_a_proxy_may_cut_the_stream_into_chunks_and_keep_the_connection(soon):
+    snapshot = (
+        b'id: 0/3\nevent: snapshot\ndata: {"as_of":{"id":"0/3","offset":3,"origin":"","ts":1,"behind_s":0},'
+        b'"gpus":[{"key":"GPU-a","offset":3,"origin":"","weight":0.5,"condition":"of a newer version"}]}\n\n'
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            one = server.accept()[0]
+            one.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for piece in (snapshot[:50], snapshot[50:-1], snapshot[-1:]):
+                one.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+            one.recv(1)  # nothing more, until the reader goes
+            one.close()
+
+        Thread(target=serve, daemon=True).start()
+        with following(f"http://127.0.0.1:{server.getsockname()[1]}") as weights:
+            assert weights.weights() == {"GPU-a": 0.5}
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:9109", "ftp://x", "http://", "http://h:99999"])

@@ -8,8 +8,9 @@ import pytest
 
 from pipeline.client import HealthWeights, Kafka, KafkaSource
 from pipeline.errors import UsageProblem
-from pipeline.kafka import topics
+from pipeline.kafka import admin, topics
 from pipeline.kafka.testing import decision, publish, tombstone
+from schemas.topics import DECISIONS
 from scripts.kafka_broker import Broker
 
 ONE, TWO, THREE = (decision(gpu).key for gpu in (1, 2, 3))
@@ -73,6 +74,25 @@ def test_a_broker_that_dies_leaves_the_weights_and_comes_back_with_newer_ones(ow
         own_broker.start()
         say(kafka, decision(1, 0.0, cause=3), decision(2, 1.0, cause=4))
         soon(lambda: weights.weights() == {ONE: 0.0, TWO: 1.0} and not weights.stale)
+
+
+def test_a_topic_that_was_made_anew_unsaid_takes_no_weight_back(kafka: Kafka, soon):
+    say(kafka, *(decision(1, 0.0, cause=cause) for cause in range(9)))
+    with HealthWeights(KafkaSource(kafka, **FAST), stale_after_s=2.0) as weights:
+        weights.wait_ready()
+        asyncio.run(make_anew(kafka))
+        say(kafka, decision(1, 1.0, cause=2))
+        soon(lambda: weights.stale and "a topic that was made anew needs a higher kafka.generation" in weights.problem)
+        assert weights.weights() == {ONE: 0.0}
+
+
+async def make_anew(kafka):
+    async with admin.connected(kafka) as client:
+        await client.delete_topics([kafka.topic(DECISIONS)])
+        async with asyncio.timeout(20):
+            while kafka.topic(DECISIONS) in await client.list_topics():
+                await asyncio.sleep(0.05)
+    await topics.create(kafka)
 
 
 def test_an_address_that_is_none_is_refused_at_once():

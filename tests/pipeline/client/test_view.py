@@ -35,7 +35,7 @@ def whole(view, *told, upto, generation=0):
     if view.knows_more_than(as_of(upto, generation)):
         return
     view.take(told, generation)
-    view.complete({one.key for one in told}, as_of(upto, generation))
+    view.complete({one.key for one in told}, as_of(upto, generation), 50.0)
 
 
 def live(*told, **options):
@@ -102,7 +102,7 @@ def test_a_log_that_was_made_anew_counts_as_newer():
 def test_only_who_knows_as_much_can_say_that_the_view_is_current():
     view = live(said(A, 1.0, 7))
     view.confirm(0, 6, 100.0)
-    assert view.current_s == float("-inf")
+    assert view.current_s == 50.0
     view.confirm(0, 7, 90.0)
     view.confirm(0, 8, 80.0)  # slower words do not make it older
     assert view.current_s == 90.0
@@ -114,6 +114,14 @@ def test_a_weight_that_is_none_leaves_the_last_one_in_force(weight, caplog):
     view.take([said(A, weight, 2), said(B, 1.0, 3)])
     assert (view.weights(), view.unreadable) == ({A: 0.0, B: 1.0}, 1)
     assert A in caplog.text
+
+
+def test_whoever_is_told_that_all_has_been_read_finds_it_current():
+    found = []
+    view = View(changed=lambda changes: found.append((view.wait_live(0), view.current_s)))
+    assert view.current_s == float("-inf")
+    whole(view, said(A, 1.0, 1), upto=1)
+    assert found == [(True, 50.0)]
 
 
 # --- workers -----------------------------------------------------------------------------------------------------
