@@ -15,6 +15,10 @@ from pipeline.kafka.testing import decision, tombstone
 
 ONE, TWO, THREE = (decision(gpu).key for gpu in (1, 2, 3))
 FAST = {"backoff_s": (0.02, 0.1)}
+SNAPSHOT = (
+    b'id: 0/3\nevent: snapshot\ndata: {"as_of":{"id":"0/3","offset":3,"origin":"","ts":1,"behind_s":0},'
+    b'"gpus":[{"key":"GPU-a","offset":3,"origin":"","weight":0.5,"condition":"of a newer version"}]}\n\n'
+)
 
 
 @contextmanager
@@ -190,16 +194,12 @@ def test_what_is_no_server_of_ours_is_named(soon, answer, problem):
 
 
 def test_a_proxy_may_cut_the_stream_into_chunks_and_keep_the_connection(soon):
-    snapshot = (
-        b'id: 0/3\nevent: snapshot\ndata: {"as_of":{"id":"0/3","offset":3,"origin":"","ts":1,"behind_s":0},'
-        b'"gpus":[{"key":"GPU-a","offset":3,"origin":"","weight":0.5,"condition":"of a newer version"}]}\n\n'
-    )
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve():
             one = server.accept()[0]
             one.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-            for piece in (snapshot[:50], snapshot[50:-1], snapshot[-1:]):
+            for piece in (SNAPSHOT[:50], SNAPSHOT[50:-1], SNAPSHOT[-1:]):
                 one.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
             one.recv(1)  # nothing more, until the reader goes
             one.close()
@@ -207,6 +207,23 @@ def test_a_proxy_may_cut_the_stream_into_chunks_and_keep_the_connection(soon):
         Thread(target=serve, daemon=True).start()
         with following(f"http://127.0.0.1:{server.getsockname()[1]}") as weights:
             assert weights.weights() == {"GPU-a": 0.5}
+
+
+def test_a_connection_that_was_cut_is_resumed_behind_what_is_known(soon):
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            for _ in range(2):
+                with server.accept()[0] as one:
+                    asked.append(one.recv(10_000))
+                    one.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + SNAPSHOT)
+
+        Thread(target=serve, daemon=True).start()
+        with following(f"http://127.0.0.1:{server.getsockname()[1]}"):
+            soon(lambda: len(asked) == 2)
+    assert b"Last-Event-ID" not in asked[0]
+    assert b"Last-Event-ID: 0/3\r\n" in asked[1]
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:9109", "ftp://x", "http://", "http://h:99999"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
+from threading import Event, Thread
 
 import pytest
 
@@ -175,6 +177,32 @@ def test_workers_can_be_others_from_now_on():
 def test_a_worker_needs_a_list_of_gpus(gpus):
     with pytest.raises(ValueError, match="worker 'w': needs a list of its GPUs"):
         View({"w": gpus})
+
+
+def test_who_chooses_while_weights_change_never_gets_what_weighs_nothing():
+    """One of two has all the weight, in turn; the sums that lead to them are torn for whoever reads without a lock."""
+    view = live(said(A, 1.0, 1), *(said(f"GPU-{number}", 0.0, number) for number in range(2, 200)), said(B, 0.1, 200))
+    stop, drawn = Event(), []
+
+    def choose():
+        rng = random.Random(1)
+        while not stop.is_set():
+            try:
+                drawn.append(view.draw(rng))
+            except IndexError as torn:
+                drawn.append(repr(torn))
+
+    chooser, interval = Thread(target=choose), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        chooser.start()
+        for cause in range(1000, 9000, 2):
+            view.take([said(A, cause // 2 % 2 / 2 + 0.1, cause), said(B, (cause // 2 + 1) % 2 / 2 + 0.1, cause + 1)])
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        chooser.join()
+    assert set(drawn) == {A, B}
 
 
 # --- nothing to choose -------------------------------------------------------------------------------------------
