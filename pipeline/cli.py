@@ -18,6 +18,8 @@ COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.comma
     "policy": "Show, check and apply policies.",
     "simulate": "Write a recording of a simulated fleet.",
     "replay": "Run the stages over a recording, or over Kafka's topics.",
+    "explain": "Say why a GPU has the weight it has.",
+    "report": "Report on a fleet over a week, or any time.",
     "worker": "Take a share of the stages' work from Kafka.",
     "agent": "Publish what this node's sources see to Kafka.",
     "sink": "Show the world what the pipeline says, from Kafka.",

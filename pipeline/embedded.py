@@ -16,15 +16,18 @@ from tempfile import TemporaryDirectory
 from pipeline import logs, policy_errors
 from pipeline.app import App, cancel
 from pipeline.errors import UsageProblem
+from pipeline.explain import explainer
 from pipeline.log import Unavailable
 from pipeline.plan import Plan, plan
 from pipeline.recorder import Recorder
 from pipeline.settings import Settings, parse_address
+from pipeline.sqlite_history import SqliteHistory
 from pipeline.sqlite_log import DataDirectoryError, SqliteLog
 from processors.policy import Policy, to_change
 from sinks.console import ConsoleSink
+from sinks.explain_http import ExplainPages
 from sinks.families import CONTENT_TYPE
-from sinks.http import HttpServer, Pages
+from sinks.http import HttpServer
 from sinks.metrics import MetricsSink, StageStats
 from sinks.sink import Sink
 from sinks.stream import DecisionStream
@@ -48,7 +51,7 @@ def run(settings: Settings, live_view: bool) -> None:
 
         async def use_log() -> None:
             try:
-                await _Run(settings, planned, policy, log, warnings, live_view).run()
+                await _Run(settings, planned, policy, log, directory, warnings, live_view).run()
             finally:
                 await log.close()
 
@@ -67,12 +70,14 @@ class _Run:
         planned: Plan,
         policy: Policy,
         log: SqliteLog,
+        directory: Path,
         warnings: deque[str],
         live_view: bool,
     ) -> None:
         self._settings = settings
         self._planned = planned
         self._policy = policy
+        self._directory = directory
         self._warnings = warnings
         self._started = time.monotonic()
         self._console = ConsoleSink(self._facts) if live_view else None
@@ -119,7 +124,8 @@ class _Run:
             return None
         host, port = parse_address(self._settings.listen)
         metrics = self._metrics
-        pages = Pages(lambda: (metrics.page(), CONTENT_TYPE), self._app.problems, self._app.waiting)
+        explain = explainer(lambda: SqliteHistory(self._directory))
+        pages = ExplainPages(lambda: (metrics.page(), CONTENT_TYPE), self._app.problems, self._app.waiting, explain)
         try:
             server = HttpServer(host, port, pages)
         except OSError as error:

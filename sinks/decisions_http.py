@@ -2,6 +2,7 @@
 
     GET /v1/gpus                 all GPUs; ?node=, ?cluster= (repeatable) and ?below=WEIGHT choose some
     GET /v1/gpus/KEY             one GPU, by its UUID or as NODE/BDF
+    GET /v1/gpus/KEY/explain     why it has its weight (`sinks.explain_http`), where the process can tell
     GET /v1/decisions/stream     server-sent events (`sinks.event_stream`)
 
 `as_of` in an answer says how far it is current: id (to resume the stream from), offset and origin of the newest
@@ -24,13 +25,13 @@ from prometheus_client.registry import Collector
 from schemas import topics
 from schemas.log import Record
 from sinks.event_stream import HEARTBEAT_S, STREAM, EventStream
+from sinks.explain_http import GPUS, PAGE, Explain, Explaining
 from sinks.families import counter, gauge
 from sinks.fleet import AsOf, Fleet
 from sinks.http import Answer, Pages, Problems, Request
 from sinks.shown import Shown, encode
 from sinks.sink import Sink
 
-GPUS = "/v1/gpus"
 STREAMS_MAX = 500  # a thread each
 PIECE_GPUS = 200
 FILTERS = ("below", "cluster", "node")
@@ -71,8 +72,12 @@ class DecisionPages(Pages, Collector):
         unready: Callable[[], Problems],
         heartbeat_s: float = HEARTBEAT_S,
         streams_max: int = STREAMS_MAX,
+        explain: Explain | None = None,
     ) -> None:
         super().__init__(metrics, unhealthy, unready)
+        self._explaining = Explaining(explain) if explain else None
+        if self._explaining:
+            self.names = (*self.names, PAGE)
         self._fleet = fleet
         self._behind_s = behind_s
         self._heartbeat_s = heartbeat_s
@@ -83,6 +88,8 @@ class DecisionPages(Pages, Collector):
     def answer(self, request: Request) -> Answer:
         if not request.path.startswith("/v1/"):
             return super().answer(request)
+        if self._explaining and (name := self._explaining.asked(request)) is not None:
+            return self._explaining.answer(name, request)
         if not self._fleet.live:
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the decisions are still being read", {"Retry-After": "1"})
         if request.path == GPUS:

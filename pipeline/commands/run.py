@@ -28,7 +28,7 @@ class Duration(click.ParamType):
     multiple=True,
     metavar="SOURCE",
     help="Repeatable: dcgm[://HOST:PORT|:///SOCKET], nvml, kmsg, journal, kernel-log:FILE, exporter:URL|FILE, "
-    "nvlink-status:FILE, bandwidth:FILE, simulator:N, recording:FILE.  "
+    "nvlink-status:FILE, bandwidth:FILE, diagnostic:[LEVEL@]FILE, simulator:N, recording:FILE.  "
     "[default: what this machine has; without a GPU simulator:64]",
 )
 @click.option("--policy", metavar="NAME|FILE", help="default, spec, or a TOML file.  [default: default]")
@@ -39,7 +39,11 @@ class Duration(click.ParamType):
     help="Where the log is kept.  [default: of live sources, one per user; else a temporary one]",
 )
 @click.option("--for", "for_s", type=Duration(), metavar="TIME", help="Stop after that time, as 60s or 5m.")
-@click.option("--listen", metavar="[HOST:]PORT", help="Serve /metrics, /healthz, /readyz; loopback if no host.")
+@click.option(
+    "--listen",
+    metavar="[HOST:]PORT",
+    help="Serve /metrics, /healthz, /readyz, explanations of GPUs; loopback if no host.",
+)
 @click.option("--json", "json", is_flag=True, default=None, help="Decisions as JSON lines, on a terminal too.")
 @click.option("--record", metavar="FILE", help="Record every stage's input and digests, for `replay --verify`.")
 @click.option("--follow", is_flag=True, default=None, help="Go on reading kernel logs as they grow, through rotations.")

@@ -16,11 +16,14 @@ from prometheus_client.registry import Collector
 
 from pipeline import logs
 from pipeline.errors import UsageProblem
+from pipeline.explain import explainer
 from pipeline.kafka.follow import KafkaFollower
+from pipeline.kafka.history import KafkaHistory
 from pipeline.kafka.settings import Kafka
 from pipeline.settings import parse_address
 from sinks.console import ConsoleSink
-from sinks.decisions_http import GPUS, DecisionPages, DecisionsSink
+from sinks.decisions_http import DecisionPages, DecisionsSink
+from sinks.explain_http import GPUS
 from sinks.families import CONTENT_TYPE, page
 from sinks.fleet import Fleet
 from sinks.follower_metrics import FollowerMetrics
@@ -137,7 +140,12 @@ class _Process:
         if not isinstance(self._sink, DecisionsSink):
             return Pages(metrics, self._unhealthy, self._unready)
         pages = DecisionPages(
-            self._sink.fleet, lambda: self._follower.stats().lag_s, metrics, self._unhealthy, self._unready
+            self._sink.fleet,
+            lambda: self._follower.stats().lag_s,
+            metrics,
+            self._unhealthy,
+            self._unready,
+            explain=explainer(lambda: KafkaHistory(self._kafka)),
         )
         collectors.append(pages)
         return pages

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.alerts import alert_id, needs_person, orders
+from schemas.records import Eviction
+from schemas.states import Action, CaseState
+
+
+def case(fault: str, action: Action = Action.EVICT, **others: Any) -> Eviction:
+    told: dict[str, Any] = {"node": "n1", "uuid": "GPU-1", "opened": 5, **others}
+    return Eviction(ts=1, cluster="c", state=CaseState.DRAINING, action=action, cause="why", fault=fault, **told)
+
+
+@pytest.mark.parametrize(
+    ("fault", "action", "expected"),
+    [
+        ("xid_48", Action.EVICT, True),
+        ("xid_79", Action.REMOVE_NODE, True),
+        ("correctable_ecc", Action.EVICT, True),
+        ("presence", Action.EVICT, True),
+        ("node_removed", Action.EVICT, False),  # a neighbour
+        ("node_removed", Action.REMOVE_NODE, False),
+        ("xid_31", Action.EVICT, False),  # a program's own fault: drains, and comes back by itself
+        ("xid_43", Action.EVICT, False),
+        ("xid_31", Action.EVICT_PERMANENTLY, True),  # what does not come back needs somebody
+        ("xid_99999", Action.EVICT, True),  # a code that nobody has described
+        ("xid_rate", Action.EVICT, True),  # a signal's name that begins like a code
+        ("", Action.EVICT, True),
+    ],
+)
+def test_who_needs_a_person(fault: str, action: Action, expected: bool) -> None:
+    assert needs_person(case(fault, action)) is expected
+
+
+def test_a_node_that_goes_at_once_is_one_alert() -> None:
+    first, second = case("presence"), case("presence", uuid="GPU-2")
+    assert alert_id(first) == alert_id(second)
+    assert alert_id(first) != alert_id(case("presence", opened=6))
+    assert alert_id(first) != alert_id(case("presence", node="n2"))
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [("monitor", False), ("", False), ("order-replacement", True), ("schedule-maintenance", True), ("evict-now", True)],
+)
+def test_predictions_that_order_something_are_alerts(action: str, expected: bool) -> None:
+    assert orders(action) is expected
