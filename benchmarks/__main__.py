@@ -8,6 +8,7 @@ import sys
 NAMES = (
     "node_stage",
     "cluster_stage",
+    "weights",
     "prediction",
     "run_cost",
     "startup",

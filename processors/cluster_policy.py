@@ -8,6 +8,7 @@ import msgspec
 
 from schemas.records import ConditionChange
 from schemas.states import Condition
+from schemas.weights import FULL_ABOVE, ZERO_AT, weight_of_score
 
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
@@ -38,8 +39,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     gpus_out_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = 50
     gpus_out_share: Share = 0.1
     drain_timeout_s: Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)] = 30.0
-    weight_zero_at: Share = 0.3
-    weight_full_above: Share = 0.7
+    weight_zero_at: Share = ZERO_AT
+    weight_full_above: Share = FULL_ABOVE
     groups: GroupsPolicy = GroupsPolicy()
 
     def __post_init__(self) -> None:
@@ -48,9 +49,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def weight(self, held: float) -> float:
         """A GPU's share of the traffic by its held score alone (specification, section 11)."""
-        if held <= self.weight_zero_at:
-            return 0.0
-        return held if held <= self.weight_full_above else 1.0
+        return weight_of_score(held, self.weight_zero_at, self.weight_full_above)
 
     def stops(self, change: ConditionChange) -> bool:
         """This judgement takes the GPU out. Unknown alone never does; a hard fault behind blanks does."""

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from schemas import topics
 from schemas.log import Record
-from sinks.event_stream import HEARTBEAT_S, EventStream
+from sinks.event_stream import HEARTBEAT_S, STREAM, EventStream
 from sinks.explain_http import GPUS, PAGE, Explain, Explaining
 from sinks.families import counter, gauge
 from sinks.fleet import AsOf, Fleet
@@ -32,7 +32,6 @@ from sinks.http import Answer, Pages, Problems, Request
 from sinks.shown import Shown, encode
 from sinks.sink import Sink
 
-STREAM = "/v1/decisions/stream"
 STREAMS_MAX = 500  # a thread each
 PIECE_GPUS = 200
 FILTERS = ("below", "cluster", "node")
@@ -148,7 +147,7 @@ class DecisionPages(Pages, Collector):
                 why = f"{self._streams_max} readers already follow the stream"
                 return problem(HTTPStatus.SERVICE_UNAVAILABLE, why, {"Retry-After": "10"})
             self._streams += 1
-        stream = EventStream(self._fleet, self._snapshot, self._heartbeat_s, self._left)
+        stream = EventStream(self._fleet, self._snapshot, self._behind_s, self._heartbeat_s, self._left)
         return Answer(HTTPStatus.OK, "text/event-stream", stream.run(request.headers.get("Last-Event-ID")), FRESH)
 
     def _snapshot(self) -> tuple[AsOf, Iterator[bytes]]:

@@ -6,7 +6,8 @@
     event: dropped      the last one: you are too far behind; come again with the last id
 
 The id of an event is the position to resume from (Last-Event-ID). A snapshot comes first, unless the reader names
-an id of which all that came later is still kept. Lines that begin with a colon are signs of life.
+an id of which all that came later is still kept. Lines that begin with a colon are signs of life:
+`: behind_s 0.0` says for how long what was sent up to here may have been out of date.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Generator, Iterable
 
 from sinks.fleet import AsOf, Fleet
 
+STREAM = "/v1/decisions/stream"
 HEARTBEAT_S = 15.0
 PIECE_EVENTS = 100
 RETRY_MS = 1000  # after which a reader that was cut off comes again
@@ -26,19 +28,21 @@ logger = logging.getLogger(__name__)
 class EventStream:
     """A reader has no queue of its own: it reads the fleet's latest events at its own pace, until they are gone.
 
-    snapshot: the fleet as it is now: how far that reaches, and one line in pieces. left: called once at the end,
-    with whether the reader was too slow.
+    snapshot: the fleet as it is now: how far that reaches, and one line in pieces. behind_s: for how long the fleet
+    may have been out of date. left: called once at the end, with whether the reader was too slow.
     """
 
     def __init__(
         self,
         fleet: Fleet,
         snapshot: Callable[[], tuple[AsOf, Iterable[bytes]]],
+        behind_s: Callable[[], float],
         heartbeat_s: float,
         left: Callable[[bool], None],
     ) -> None:
         self._fleet = fleet
         self._snapshot = snapshot
+        self._behind_s = behind_s
         self._heartbeat_s = heartbeat_s
         self._left = left
         self._dropped = False
@@ -63,10 +67,17 @@ class EventStream:
                 yield _event("dropped", b'{"why":"too slow: the events that you lack are not kept any more"}')
                 return
             events, after = found
-            yield (
-                b"".join(_event("gone" if event.gone else "decision", event.data, event.as_of.id) for event in events)
-                or b": nothing new\n\n"
+            told = b"".join(
+                _event("gone" if event.gone else "decision", event.data, event.as_of.id) for event in events
             )
+            yield told + self._sign_of_life(after)
+
+    def _sign_of_life(self, sent: int) -> bytes:
+        """Of a reader that lacks what the fleet knows it cannot be said how far it is behind."""
+        behind_s = self._behind_s()
+        if self._fleet.as_of.offset > sent:  # asked second: then all that counts as known has been sent
+            return b": more follows\n\n"
+        return b": behind_s %.3f\n\n" % behind_s
 
     def _whole(self) -> Generator[bytes, None, int]:
         """The snapshot; returns the offset that it reaches to."""

@@ -56,6 +56,11 @@ class Fleet:
         """How many GPUs are known."""
         return len(self._gpus)
 
+    @property
+    def as_of(self) -> AsOf:
+        with self._changed:
+            return self._as_of
+
     def take(self, records: Sequence[Record]) -> None:
         """In the order of the log; what is not newer, or cannot be read, is only counted."""
         with self._changed:

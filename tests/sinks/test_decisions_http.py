@@ -95,6 +95,7 @@ class Reader:
             Request(f"http://127.0.0.1:{api.server.port}/v1/decisions/stream", headers=headers), timeout=10
         )
         self.comments = 0
+        self.comment = ""
 
     def __enter__(self):
         return self
@@ -107,6 +108,7 @@ class Reader:
         while line := self.answer.readline().decode():
             if line.startswith(":"):
                 self.comments += 1
+                self.comment = line.strip()
             elif line == "\n" and "event" in fields:
                 return fields["event"], fields.get("id"), json.loads(fields["data"])
             elif line != "\n":
@@ -276,6 +278,25 @@ def test_silence_is_filled_with_comments(serve):
         api.give(decision(1, 0.5, cause=30))
         reader.next()
         assert reader.comments >= 2
+
+
+def test_signs_of_life_say_how_far_behind_the_server_may_be(serve):
+    api = serve(*FLEET)
+    with Reader(api) as reader:
+        reader.next()
+        api.give(decision(1, 0.5, cause=30))
+        reader.next()
+        api.give(decision(1, 0.6, cause=31))
+        reader.next()
+        assert reader.comment == ": behind_s 1.500"
+
+
+def test_a_reader_that_lacks_events_is_not_told_that_it_has_all(serve):
+    api = serve(*FLEET)
+    api.give(*(decision(1, 0.5, cause=cause) for cause in range(30, 250)))
+    with Reader(api, "0/19") as reader:
+        told = [reader.next() and reader.comment for _ in range(220)]
+    assert (told[100], told[200]) == (": more follows", ": more follows")
 
 
 def test_a_slow_reader_is_dropped_with_the_reason_and_holds_up_no_other(serve):
