@@ -1,4 +1,4 @@
-"""Commands to nodes, signed with Ed25519 (RFC 8032). The library is loaded only where a signature is made or checked."""
+"""Commands to nodes, signed with Ed25519 (RFC 8032). The library is loaded where a signature is made or checked."""
 
 from __future__ import annotations
 
