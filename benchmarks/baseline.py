@@ -9,6 +9,7 @@ import math
 from collections import deque
 from typing import Any
 
+from processors.load import NEGLIGIBLE
 from processors.policy import Policy
 from schemas import frames
 from schemas.fields import (
@@ -18,6 +19,7 @@ from schemas.fields import (
     FIELDS,
     GPU_TEMP,
     GPU_TEMP_MARGIN,
+    MEMORY_TEMP,
     NVLINK_CRC_FLIT_TOTAL,
     PCIE_REPLAY_COUNTER,
     POWER,
@@ -33,9 +35,11 @@ from schemas.policy import Thresholds
 
 RATES = {
     "correctable_ecc": (ECC_SBE_VOLATILE, 60, 60_000),
-    "nvlink_crc": (NVLINK_CRC_FLIT_TOTAL, 60, 60_000),
+    "nvlink_crc": (NVLINK_CRC_FLIT_TOTAL, 30, 120_000),
+    "nvlink_burst": (NVLINK_CRC_FLIT_TOTAL, 4, 15_000),
     "pcie_replay": (PCIE_REPLAY_COUNTER, 12, 5_000),
 }
+HELD_BACK = {"clocks": 0x60, "power_brake": 0x80}
 
 
 def level(limits: Thresholds, value: float) -> int:
@@ -77,7 +81,7 @@ class GpuState:
         self.known: dict[int, float] = {}
         self.levels: dict[str, int] = {}
         self.uncorrectable = math.nan
-        self.throttled_share = 0.0
+        self.held_back = dict.fromkeys(HELD_BACK, 0.0)
         self.last_ts = 0
 
     def sample(self, ts: int, values: dict[int, float]) -> float:
@@ -103,7 +107,10 @@ class GpuState:
         margin = values.get(GPU_TEMP_MARGIN, math.nan)
         self._judge("temperature_margin", margin)
         self._judge("temperature", math.nan if not math.isnan(margin) else values.get(GPU_TEMP, math.nan))
-        self._clocks(ts, values)
+        highest = self.policy.signal("memory_temperature").max_c
+        self._judge("memory_temperature", highest - values.get(MEMORY_TEMP, math.nan))
+        for name, held in HELD_BACK.items():
+            self._clocks(name, held, ts, values)
         self.last_ts = ts
         return self._score()
 
@@ -119,20 +126,22 @@ class GpuState:
     def _judge(self, name: str, value: float) -> None:
         self.levels[name] = level(self.policy.signal(name).limits, value)
 
-    def _clocks(self, ts: int, values: dict[int, float]) -> None:
-        policy = self.policy.signal("clocks")
+    def _clocks(self, name: str, held: int, ts: int, values: dict[int, float]) -> None:
+        policy = self.policy.signal(name)
         reasons = values.get(CLOCK_EVENT_REASONS, math.nan)
         if math.isnan(reasons):
-            self._judge("clocks", math.nan)
+            self._judge(name, math.nan)
             return
         bits = int(reasons)
         power, limit = values.get(POWER, math.nan), values.get(POWER_LIMIT, math.nan)
         loaded = not bits & 0x1 and not power < policy.load_power_share * limit
+        share = self.held_back[name]
         if loaded and self.last_ts:
             dt = (ts - self.last_ts) / 1000.0
             step = dt / (policy.smoothing_s + dt)
-            self.throttled_share += step * (float(bool(bits & 0xE0)) - self.throttled_share)
-        self._judge("clocks", 100.0 * self.throttled_share)
+            share += step * (float(bool(bits & held)) - share)
+        self.held_back[name] = share if share >= NEGLIGIBLE else 0.0
+        self._judge(name, 100.0 * self.held_back[name])
 
     def _score(self) -> float:
         score = 1.0

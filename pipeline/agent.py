@@ -29,9 +29,11 @@ from producers.host import hostname
 from producers.source import Observed, Source
 from producers.supervisor import supervise
 from schemas import records, topics
+from schemas.sources import AGENT
 from sinks.http import HttpServer, Pages
 
 STOP_S = 3.0
+LEAVE_S = 1.0  # for sources to end; one that hangs does not
 LOSSES_S = 10.0  # between two words on what the spool has lost
 ROOM_S = 0.1
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -88,9 +90,11 @@ class Agent:
             self._watchdog.stopping()
             for task in (stopped, ended, *runs):
                 task.cancel()
-            if self._spool.store.trouble:  # what is in memory has no other chance
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(STOP_S):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S):
+                    if stop.is_set():
+                        await self._take_leave(runs)
+                    if stop.is_set() or self._spool.store.trouble:  # what is in memory has no other chance
                         await self._shipper.drained()
             for task in helpers:
                 task.cancel()
@@ -129,6 +133,19 @@ class Agent:
         stamped = [self._spool.numbering.stamp(entry) for entry in entries]
         with self._watchdog.step("the spool has not taken what was answered"):
             await self._intake.append(stamped, source=COMMANDS, position=position)
+
+    async def _take_leave(self, runs: Sequence[asyncio.Task[None]]) -> None:
+        """Say, as the last thing, that the silence which follows is no fault: somebody has asked for it."""
+        await asyncio.wait(runs, timeout=LEAVE_S)
+        status = records.SourceStatus(
+            ts=wall_ms(),
+            cluster=self._settings.cluster,
+            node=self._node,
+            source=AGENT,
+            state="ended",
+            detail="asked to stop",
+        )
+        await self._answer([Observed(self._node, "source", records.encode(status))], source=AGENT, position=None)
 
     async def _ended(self, runs: Sequence[asyncio.Task[None]]) -> None:
         """Until all sources have ended, and Kafka has what they said."""

@@ -38,6 +38,7 @@ TYPES: dict[str, Any] = {
     topics.INVENTORY: records.Inventory,
     topics.RATES: records.Rate,
     topics.SCORES: records.Score,
+    topics.REVALIDATIONS: records.Revalidation,
     topics.PREDICTIONS: records.Prediction,
     topics.FLEET_EVENTS: records.FleetEvent,
     topics.DECISIONS: records.Decision,

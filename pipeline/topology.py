@@ -42,6 +42,7 @@ STAGES = (
             topics.INVENTORY,
             topics.RATES,
             topics.SCORES,
+            topics.REVALIDATIONS,
             topics.PREDICTIONS,
             topics.FLEET_EVENTS,
             topics.DEAD_LETTER,

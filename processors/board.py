@@ -23,7 +23,7 @@ UNASSESSED = -1  # a GPU that has only just appeared
 
 FINDING = {
     "level": Column("i1", fill=-1),
-    "value": Column("f8"),
+    "value": Column("f4"),  # seven digits are enough for people; what is judged is judged before
     "since": Column("i8"),
     "fault": Column("i2"),
 }
@@ -171,7 +171,7 @@ class Board:
 
     def _reason(self, at: int, signal: Signal, row: int, level: Level) -> Reason:
         quantity = self.quantities[at]
-        value = float(self.findings["value"][at, row])
+        value = float(str(self.findings["value"][at, row]))  # the shortest number that means the same
         limits = getattr(self.policy.of(signal), "limits", None)
         limit = limits.limit(int(level)) if limits is not None else None
         word = "unknown" if level is Level.NONE else level.word
@@ -215,6 +215,19 @@ class Board:
             hard = hard or (out and bool(bits & HARD))
             corruption = corruption or (out and bool(bits & CORRUPTION))
         return action, hard, corruption
+
+    def corrupting(self, row: int) -> list[int]:
+        """Numbers of the signals by whose findings this GPU's outputs may be wrong."""
+        level = self.level[:, row]
+        out = (level > Level.FINE) & (self.caps[np.arange(len(self.signals)), level + 1] <= 0.3)
+        numbers: list[int] = np.flatnonzero(out & (self.findings["fault"][:, row] & CORRUPTION > 0)).tolist()
+        return numbers
+
+    def evidence(self, row: int, signals: list[int]) -> list[Reason]:
+        """The findings of `signals` about it, worst first."""
+        level = self.level[:, row]
+        found = [self._reason(at, self.signals[at], row, Level(int(level[at]))) for at in signals]
+        return sorted(found, key=lambda reason: reason.cap)
 
     def save(self, count: int) -> dict[str, Any]:
         findings = {

@@ -16,6 +16,7 @@ from processors.cluster_policy import Policy
 from schemas.states import Action, CaseState
 
 IN_SERVICE, DRAINING, DRAINED = CaseState
+PLANNED = "maintenance"  # the signal, and so the fault, of a GPU that an operator has announced work on
 HARSHNESS = {action: rank for rank, action in enumerate(Action)}
 
 
@@ -157,6 +158,12 @@ def relent(case: Case, event: Recovered, policy: Policy) -> Moved:
     return (case, ()) if case.firm else _close(case, "recovered")
 
 
+def readmit(case: Case, event: Recovered, policy: Policy) -> Moved:
+    """back, if nothing but planned work had taken it out; else only an operator can say that it is fit"""
+    planned = case.fault == PLANNED and case.action is Action.DRAIN and not case.firm
+    return _close(case, "planned work is over") if planned else (case, ())
+
+
 def finish_drain(case: Case, event: Deadline, policy: Policy) -> Moved:
     """the time for requests to finish is over"""
     after = msgspec.structs.replace(case, state=DRAINED, deadline_ms=None)
@@ -236,7 +243,7 @@ TABLE: dict[CaseState, dict[type[Event], Cell]] = {
     },
     DRAINED: {
         Failed: (worsen, frozenset({DRAINED})),
-        Recovered: STAY,  # so far only an operator can say that it is fit again
+        Recovered: (readmit, frozenset({DRAINED, IN_SERVICE})),
         Deadline: STRAY,
         Restored: END,
         Left: LEAVE,

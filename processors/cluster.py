@@ -189,6 +189,8 @@ class ClusterTask:
 
     def _operator(self, word: Operator) -> None:
         member = self.fleet.find(word.node, word.uuid, word.bdf)
+        if word.action in ("maintenance", "end-maintenance"):
+            return  # the node stage judges by it
         if word.action != "restore":
             self.out.dead_letter(f"unknown operator action {word.action!r}")
         elif member is None:
@@ -296,7 +298,7 @@ class ClusterTask:
             if key in members:
                 member = members[key]
                 member.weight = self._weight(member)
-                self.out.decision(member, member.weight, self.policy_id)
+                self.out.decision(member, member.weight, self.policy, self.policy_id)
 
     def _judge_groups(self) -> bool:
         """Tell groups who has come and gone, and members what they are to blame for; whether there was any news."""

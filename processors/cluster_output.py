@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from processors.case import drastic, harsher
+from processors.cluster_policy import Policy
 from processors.fleet import Member, Shown
 from schemas import topics
 from schemas.dead_letters import letter
 from schemas.log import Output, Record
-from schemas.records import Decision, Eviction, GroupVerdict, encode
+from schemas.records import Decision, Eviction, GroupVerdict, InstanceHealth, encode
 from schemas.states import Action, Condition
 
 
@@ -28,7 +31,7 @@ class ClusterOutput:
     def take(self) -> list[Output]:
         return self._said
 
-    def decision(self, member: Member, weight: float, policy_id: str) -> None:
+    def decision(self, member: Member, weight: float, policy: Policy, policy_id: str) -> None:
         """Say it where it differs visibly from the one before."""
         decision = Decision(
             **self._identity(member),
@@ -41,6 +44,7 @@ class ClusterOutput:
             cause=member.case.cause if member.case.open else "",
             reasons=[*member.change.reasons, *(reason for _, reason in sorted(member.groups.items()))],
             policy=policy_id,
+            instances=[_weighted(instance, weight, policy) for instance in member.change.instances],
         )
         shown = Shown.of(decision)
         if shown != member.shown:
@@ -91,6 +95,12 @@ class ClusterOutput:
     def _say(self, topic: str, key: str, kind: str, value: bytes, urgent: bool = False) -> None:
         record, ordinal = self.record, len(self._said)
         self._said.append(Output(topic, key, kind, value, record.ts, record.offset, ordinal, urgent))
+
+
+def _weighted(instance: InstanceHealth, weight: float, policy: Policy) -> InstanceHealth:
+    """With a weight of its own, which is never above its GPU's."""
+    own = 0.0 if instance.corruption else policy.weight(instance.score)
+    return msgspec.structs.replace(instance, weight=min(weight, own))
 
 
 def _action(member: Member) -> Action:

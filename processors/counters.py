@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.fields import FIELDS, Kind
+from schemas.fields import BLANK_INT64, FIELDS, Kind
 
 Array = npt.NDArray[Any]
 
+NO_COUNT = float(BLANK_INT64)  # the sentinel of a 64-bit integer, as a double, and all that lies beyond
+
 
 class Counters:
-    """The newest and the last known value of every counter, level and flag, a row per field, a column per GPU.
+    """The last known value of every counter, level and flag, and whether it is blank since: a row per field, a column
+    per GPU.
 
     fields: id -> its row.
     """
@@ -21,31 +24,35 @@ class Counters:
     def __init__(self, fields: list[int], capacity: int) -> None:
         self.fields = {field: row for row, field in enumerate(fields)}
         self.volatile = np.array([FIELDS[field].kind is Kind.COUNTER for field in fields], bool)
-        self.level = np.full((len(fields), capacity), np.nan)  # NaN: blank, or never seen
         self.base = np.full((len(fields), capacity), np.nan)  # NaN: never seen
+        self.blank = np.ones((len(fields), capacity), bool)
+
+    def level(self, field_rows: Array | int, rows: Array) -> Array:
+        """The newest values; NaN where blank, never seen, or not seen since a restart."""
+        return np.where(self.blank[field_rows, rows], np.nan, self.base[field_rows, rows])
 
     def grow(self, capacity: int) -> None:
-        for name in ("level", "base"):
+        for name, initial in (("base", np.nan), ("blank", True)):
             old = getattr(self, name)
-            new = np.full((len(self.fields), capacity), np.nan)
+            new = np.full((len(self.fields), capacity), initial, old.dtype)
             new[:, : old.shape[1]] = old
             setattr(self, name, new)
 
     def restart(self, rows: Array) -> None:
         """Machine or driver restarted: volatile counters count from zero, and every value is news."""
-        self.level[:, rows] = np.nan
+        self.blank[:, rows] = True
         restarted = self.volatile[:, None] & ~np.isnan(self.base[:, rows])
         self.base[:, rows] = np.where(restarted, 0.0, self.base[:, rows])
 
     def forget(self, rows: Array) -> None:
-        self.level[:, rows] = np.nan
+        self.blank[:, rows] = True
         self.base[:, rows] = np.nan
 
     def update(self, field_rows: Array, rows: Array, values: Array) -> tuple[Array, Array | None]:
         """Take over `values` [field, tick, GPU]; returns (increases, where they only grew, None: everywhere).
 
         Increases are NaN where blank, 0 at first sight, and count restarts from zero. What no count can be
-        (negative, infinite) is blank, in `values` too. grew: [GPU].
+        (negative, a sentinel, infinite) is blank, in `values` too. grew: [GPU].
         """
         place = field_rows[:, None], rows
         base = self.base[place]
@@ -54,37 +61,41 @@ class Counters:
             np.subtract(values[:, 0], base, out=increases[:, 0])
             np.subtract(values[:, 1:], values[:, :-1], out=increases[:, 1:])
         newest = values[:, -1]
-        if increases.min() >= 0 and base.min() >= 0 and newest.max() < np.inf:  # as most always
-            self.level[place] = newest
+        if increases.min() >= 0 and base.min() >= 0 and newest.max() < NO_COUNT:  # as most always
+            self.blank[place] = False
             self.base[place] = newest
             return increases, None
-        grew = np.asarray((increases >= 0).all(axis=(0, 1)) & ((base >= 0) & (newest < np.inf)).all(axis=0))
+        grew = np.asarray((increases >= 0).all(axis=(0, 1)) & ((base >= 0) & (newest < NO_COUNT)).all(axis=0))
         odd = np.flatnonzero(~grew)
         known = newest.copy()
         known[:, odd] = base[:, odd]
         for tick in range(values.shape[1]):
             values[:, tick, odd], increases[:, tick, odd], known[:, odd] = _step(values[:, tick, odd], known[:, odd])
-        self.level[place] = values[:, -1]
+        self.blank[place] = np.isnan(values[:, -1])
         self.base[place] = known
         return increases, grew
 
     def save(self, count: int) -> dict[str, Any]:
         return {
-            str(field): [self.level[at, :count].tobytes(), self.base[at, :count].tobytes()]
+            str(field): [self.blank[at, :count].tobytes(), self.base[at, :count].tobytes()]
             for field, at in self.fields.items()
         }
 
     def load(self, count: int, saved: dict[str, Any]) -> None:
         for field, at in self.fields.items():
             if str(field) in saved:
-                level, base = saved[str(field)]
-                self.level[at, :count] = np.frombuffer(level)
+                blank, base = saved[str(field)]
+                self.blank[at, :count] = np.frombuffer(blank, bool)
                 self.base[at, :count] = np.frombuffer(base)
+
+    @property
+    def bytes_per_gpu(self) -> int:
+        return len(self.fields) * (self.base.itemsize + self.blank.itemsize)
 
 
 def _step(values: Array, base: Array) -> tuple[Array, Array, Array]:
     """From the last known values to the next: (these, where they can be counts; the increases; the last known)."""
-    values = np.where((values >= 0) & (values < np.inf), values, np.nan)
+    values = np.where((values >= 0) & (values < NO_COUNT), values, np.nan)
     increases = values - base
     increases = np.where(increases < 0, values, increases)
     blank = np.isnan(values)

@@ -8,13 +8,16 @@ from typing import NamedTuple
 import msgspec
 
 from processors.budget import Capacity
-from processors.case import Case
+from processors.case import PLANNED, Case
 from schemas.records import ConditionChange, Decision, Reason, gpu_key
 from schemas.states import Action, CaseState, Condition
 
 
 class Shown(msgspec.Struct, frozen=True, array_like=True):
-    """What must change before a new decision is worth sending. reasons: (signal, level), sorted."""
+    """What must change before a new decision is worth sending. reasons: (signal, level), sorted.
+
+    instances: (GPU instance, compute instance, weight, reasons).
+    """
 
     weight: float
     state: CaseState
@@ -22,11 +25,17 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
     condition: Condition
     held_by: str
     reasons: list[tuple[str, str]]
+    instances: list[tuple[int, int | None, float | None, list[tuple[str, str]]]] = []
 
     @classmethod
     def of(cls, decision: Decision) -> Shown:
-        reasons = sorted({(reason.signal, reason.level) for reason in decision.reasons})
-        return cls(decision.weight, decision.state, decision.action, decision.condition, decision.held_by, reasons)
+        instances = [(one.gi, one.ci, one.weight, _short(one.reasons)) for one in decision.instances]
+        shown = decision.weight, decision.state, decision.action, decision.condition, decision.held_by
+        return cls(*shown, _short(decision.reasons), instances)
+
+
+def _short(reasons: Iterable[Reason]) -> list[tuple[str, str]]:
+    return sorted({(reason.signal, reason.level) for reason in reasons})
 
 
 class Member(msgspec.Struct, omit_defaults=True):
@@ -54,7 +63,9 @@ class Member(msgspec.Struct, omit_defaults=True):
 
     @property
     def discretionary(self) -> bool:
-        return not (self.change.hard or self.change.corruption)
+        """No budget holds back what an operator has announced, either."""
+        planned = any(reason.signal == PLANNED for reason in self.change.reasons)
+        return not (self.change.hard or self.change.corruption or planned)
 
     @property
     def urgency(self) -> tuple[bool, float, str]:

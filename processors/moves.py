@@ -45,7 +45,7 @@ def find_moves(shape: Shape, frames: Frames, rows: Array, counters: Counters) ->
     raw = np.frombuffer(b"".join([frames.counter_values[n] for n in news]), "<f8")
     raw = raw.reshape(len(news), layout.counter_count, shape.width)
     first = raw.transpose(1, 0, 2)[layout.counter_at].reshape(len(layout.counters), -1)
-    held = counters.level[layout.level_rows[:, None], rows[at]]
+    held = counters.level(layout.level_rows[:, None], rows[at])
     fresh = first.view("i8") != held.view("i8")  # bit by bit, so that a lasting blank is no news
     _remember(frames, news, fresh.reshape(len(fresh), len(news), shape.width))
     changes = _read_changes(shape, frames, news)

@@ -50,11 +50,12 @@ COUNTED = ("duplicates", "late", "missing", "clock_corrections", "double_reports
 class _Then(NamedTuple):
     """How things stood when a record came, which gets its turn later.
 
-    clock_ms: the stream clock. shift_ms: what to subtract from the node's times. rows: of the GPUs it names.
-    seat: of the node's frames before it.
+    clock_ms, credit_ms: the stream clock, and the credited time. shift_ms: what to subtract from the node's times.
+    rows: of the GPUs it names. seat: of the node's frames before it.
     """
 
     clock_ms: int
+    credit_ms: int
     shift_ms: int
     rows: Array
     seat: Seat
@@ -297,7 +298,7 @@ class NodeTask:
         if gpus and observation.cluster != node.cluster:
             self._join(node, observation.cluster)
         rows = self._rows(node, gpus, record)
-        then = _Then(self.clock_ms, node.shift_ms, rows, node.seat)
+        then = _Then(self.clock_ms, self.credit_ms, node.shift_ms, rows, node.seat)
         handle: Callable[[Record, NodeState, Any, _Then], None]
         if isinstance(observation, records.KernelFault):
             handle = self._kernel_fault
@@ -352,13 +353,17 @@ class NodeTask:
     # --- everything else -------------------------------------------------------------------------------------
 
     def _inventory(self, record: Record, node: NodeState, inventory: records.Inventory, then: _Then) -> None:
-        restarted = (inventory.boot, inventory.driver_load) != (node.boot, node.driver_load)
-        if restarted and (node.boot or node.driver_load):
+        before = node.boot, node.driver_load
+        restarted = any(before) and (inventory.boot, inventory.driver_load) != before
+        if restarted:
             self.judges.counters.restart(then.rows)
             then.seat.told = None
         node.boot, node.driver_load = inventory.boot, inventory.driver_load
-        self.judges.presence.listed(then.rows)
+        known = np.array(self.roster.rows_of(node.name), "i8")
+        self.judges.presence.listed(then.rows, np.setdiff1d(known, then.rows), then.credit_ms)
         self.out.inventory(record, inventory)
+        cause, ts = Cause(record.offset, record.ts), min(inventory.ts - then.shift_ms, record.ts + AHEAD_MS)
+        self.judges.listed(cause, then.rows, inventory.gpus, ts, then.clock_ms, restarted=restarted)
         if any(gpu.model or gpu.peers for gpu in inventory.gpus):  # else it tells groups nothing
             self.out.forward(record, inventory)
         self._report(record, node, inventory, then)
@@ -368,9 +373,13 @@ class NodeTask:
         if isinstance(observation, FOR_CLUSTER):
             self.out.forward(record, observation)
         rows = np.array(self.roster.rows_of(node.name), "i8") if isinstance(observation, OF_NODE) else then.rows
+        if isinstance(observation, records.SourceStatus):
+            self.judges.presence.told(rows, observation, then.credit_ms)
         if rows.size:
             ts = min(observation.ts - then.shift_ms, record.ts + AHEAD_MS)
-            report = Report(ts, then.clock_ms, observation, np.isin(rows, then.rows))
+            listed = {row: at for at, row in enumerate(then.rows.tolist())}
+            entry = np.array([listed.get(row, -1) for row in rows.tolist()], "i8")
+            report = Report(ts, then.clock_ms, observation, entry)
             self.judges.report(Cause(record.offset, record.ts), rows, report)
 
     def _placement(self, record: Record, node: NodeState, placement: records.Placement, then: _Then) -> None:
@@ -399,9 +408,27 @@ class NodeTask:
     def _operator(self, record: Record, node: NodeState, operator: records.Operator, then: _Then) -> None:
         self.out.forward(record, operator)
         row = self.roster.known(node.name, operator.uuid, operator.bdf)
+        if operator.action in ("maintenance", "end-maintenance"):
+            self._maintenance(record, node, operator, then)
         if operator.action == "restore" and row is not None:
             self.judges.restore_gpu(Cause(record.offset, record.ts), row, then.clock_ms)
             self.faults.forget(row)
+
+    def _maintenance(self, record: Record, node: NodeState, word: records.Operator, then: _Then) -> None:
+        row = self.roster.known(node.name, word.uuid, word.bdf)
+        whole = not (word.uuid or word.bdf)
+        rows = np.array(self.roster.rows_of(node.name) if whole else [] if row is None else [row], "i8")
+        if not rows.size:
+            self._dead_letter(
+                record, f"{word.action} of what is not known: {node.name} {word.uuid or word.bdf}".rstrip()
+            )
+        elif word.action == "end-maintenance":
+            self.judges.presence.end_plan(rows, then.credit_ms)
+        elif word.until > then.clock_ms:
+            self.judges.presence.plan(rows, word.until)
+        else:
+            why = f"maintenance until {word.until}, which is past at {then.clock_ms}; give a later time, in ms"
+            self._dead_letter(record, why)
 
     def _change_policy(self, record: Record, change: records.PolicyChange) -> None:
         try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from processors.board import Board
+from processors.board import ACTIONS, Board
 from processors.ingest import Roster
+from processors.instances import Instances
 from processors.policy import unit
 from processors.prediction.predictions import Foretold
 from processors.prediction.words import in_words
+from processors.revalidation import Episode
 from schemas import records, topics
 from schemas.dead_letters import letter
 from schemas.log import Output, Record
@@ -16,6 +18,9 @@ from schemas.records import encode, gpu_key
 from schemas.states import Action, Level
 from schemas.sxid import SxidInfo
 from schemas.xid import XidInfo
+
+Instance = tuple[int | None, int | None]  # of a MIG GPU: numbers of GPU instance and compute instance
+WHOLE: Instance = (None, None)
 
 
 class Cause(NamedTuple):
@@ -30,10 +35,11 @@ class Cause(NamedTuple):
 class NodeOutput:
     """Collects outputs in any order; `settle` sorts what was collected since the last time."""
 
-    def __init__(self, roster: Roster, board: Board) -> None:
+    def __init__(self, roster: Roster, board: Board, instances: Instances) -> None:
         self.partition = 0
         self.roster = roster
         self.board = board
+        self.instances = instances
         self._collected: list[tuple[Cause, str, str, str, bytes, bool]] = []
         self._settled: list[Output] = []
         self._offset, self._ordinal = -1, 0
@@ -117,12 +123,28 @@ class NodeOutput:
         )
         self._add(cause, topics.RATES, self.key(row), "rate", rate)
 
-    def verdict(self, cause: Cause, row: int, ts: int) -> None:
-        """Score for readers, condition for the cluster stage."""
+    def revalidation(self, cause: Cause, row: int, ts: int, instance: Instance, episode: Episode) -> None:
+        """What was made on the GPU has to be checked again."""
+        gi, ci = instance
+        told = records.Revalidation(ts=ts, **self._identity(row), gi=gi, ci=ci, **episode._asdict())
+        self._add(cause, topics.REVALIDATIONS, self.key(row), "revalidation", told, urgent=True)
+
+    def restored(self, cause: Cause, row: int, ts: int, author: str, note: str) -> None:
+        """To the cluster stage: the GPU's case is over, though no operator has said so."""
+        of = self._identity(row)
+        node, cluster = of["node"], of.pop("cluster")
+        word = records.Operator(ts=ts, **of, action="restore", author=author, note=note)
+        if cluster != word.cluster:  # a default is told apart by identity: equal records shall be equal bytes
+            word.cluster = cluster
+        self._add(cause._replace(tick=-1), topics.FLEET_EVENTS, node, "operator", word, urgent=True)
+
+    def verdict(self, cause: Cause, row: int, ts: int, *, at_least: Action = Action.NONE) -> None:
+        """Score for readers, condition for the cluster stage. at_least: the mildest action that will do."""
         verdict = self.board.verdicts.columns
         score, held = float(verdict["score"][row]), float(verdict["held"][row])
         condition, reasons = self.board.condition(row), self.board.reasons(row)
         action, hard, corruption = self.board.fault(row)
+        action = max(action, at_least, key=ACTIONS.index)
         common: dict[str, Any] = {
             "ts": ts,
             **self._identity(row),
@@ -130,11 +152,13 @@ class NodeOutput:
             "held": held,
             "condition": condition,
             "reasons": reasons,
+            "instances": (instances := self.instances.of(row, held, condition)),
         }
         self._add(cause, topics.SCORES, self.key(row), "score", records.Score(**common))
         evidence = max([reason.since for reason in reasons], default=ts)
         change = records.ConditionChange(**common, action=action, hard=hard, corruption=corruption, evidence=evidence)
-        self._add(cause, topics.FLEET_EVENTS, self.key(row), "condition", change, urgent=action is not Action.NONE)
+        urgent = action is not Action.NONE or bool(instances)
+        self._add(cause, topics.FLEET_EVENTS, self.key(row), "condition", change, urgent=urgent)
 
     def prediction(self, cause: Cause, foretold: Foretold, ts: int, policy: Any) -> None:
         """policy: see `processors.prediction.policy`."""

@@ -20,11 +20,17 @@ class NodePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     coalesce_s: identical kernel faults of a GPU within this time count once (0: every line counts).
     rates_every_s: heartbeat of the rates topic.
+    scrub_s: a GPU that has been watched for so long without an uncorrectable error is known to be good.
+    repeat_days: corruption that comes back within so many days evicts permanently. release_by_diagnostic: a passed
+    diagnostic that began after the evidence puts the GPU back, as an operator does.
     """
 
     improve_after_s: Seconds = 300.0
     coalesce_s: Seconds = 5.0
     rates_every_s: Annotated[float, msgspec.Meta(ge=5.0, le=86_400.0)] = 900.0
+    scrub_s: Annotated[float, msgspec.Meta(ge=60.0, le=31 * 86_400.0)] = 86_400.0
+    repeat_days: Annotated[float, msgspec.Meta(ge=0.0, le=3650.0)] = 30.0
+    release_by_diagnostic: bool = False
 
 
 @cache

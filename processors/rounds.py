@@ -45,19 +45,20 @@ class _Changed(NamedTuple):
 
 
 class Rounds:
-    """Asks all signals. sampled: [signal, row] node time of each signal's newest sample, ms."""
+    """Asks all signals. sampled: [row] node time of the newest sample, ms, 0 = none, by number of each signal that
+    reads gauges.
+    """
 
     def __init__(self, signals: Sequence[Signal], tables: Sequence[Table], board: Board, counters: Counters) -> None:
         self.signals = signals
         self.tables = tables
         self.board = board
         self.counters = counters
-        self.sampled = np.zeros((len(signals), board.level.shape[1]), "i8")
         self._changing = [{field for field in signal.fields if field in counters.fields} for signal in signals]
         self._gauges = [set(signal.fields) - changing for signal, changing in zip(signals, self._changing, strict=True)]
+        self.sampled = {at: np.zeros(board.level.shape[1], "i8") for at, own in enumerate(self._gauges) if own}
         self._in_blocks = [
-            not (signal.required or changing or table.vectors)
-            for signal, changing, table in zip(signals, self._changing, tables, strict=True)
+            not (signal.required or table.vectors) for signal, table in zip(signals, tables, strict=True)
         ]
         self._grows = [_grows(type(signal)) for signal in signals]
         self._busy = [0] * len(signals)  # for how many rounds from now
@@ -65,9 +66,9 @@ class Rounds:
         self._of_layout: dict[Layout, list[int]] = {}
 
     def grow(self, capacity: int) -> None:
-        sampled = np.zeros((len(self.signals), capacity), "i8")
-        sampled[:, : self.sampled.shape[1]] = self.sampled
-        self.sampled = sampled
+        for at, old in self.sampled.items():
+            self.sampled[at] = np.zeros(capacity, "i8")
+            self.sampled[at][: len(old)] = old
 
     def judge(self, round_: Round, policies: Sequence[Any]) -> Iterator[tuple[int, Tick]]:
         """Take the round in; yields (number, what is new) of each tick with news. To be exhausted."""
@@ -88,7 +89,7 @@ class Rounds:
                 yield number, tick
         for each in sampled:
             self.tables[each.at].scatter(each.rows, each.gathered)
-        for at in sampling:
+        for at in sampling:  # which read gauges
             self.sampled[at][round_.rows] = round_.ended
 
     def _sampling(self, layout: Layout) -> list[int]:
@@ -98,11 +99,15 @@ class Rounds:
             self._of_layout[layout] = [at for at, own in enumerate(self._gauges) if not own.isdisjoint(gauges)]
         return self._of_layout[layout]
 
+    def _moves(self, at: int, round_: Round) -> bool:
+        """Whether a counter or flag that the signal reads moves in the round."""
+        return round_.moves is not None and not self._changing[at].isdisjoint(round_.moves.fields)
+
     def _samples(self, at: int, round_: Round, levels: Levels, policy: Any) -> _Sampled | None:
         """Which GPUs a signal has to sample tick by tick: those where it is not at rest."""
         before = self.sampled[at][round_.rows]
         positions: Index = ALL
-        if self._in_blocks[at]:
+        if self._in_blocks[at] and not self._moves(at, round_):
             if self._busy[at]:
                 self._busy[at] -= 1
             else:
@@ -133,7 +138,7 @@ class Rounds:
                 continue
             moved = moves.moved[numbers[0]] if len(numbers) == 1 else np.asarray(moves.moved[numbers].any(axis=0))
             left = np.asarray(moved.any(axis=0))
-            before = self.sampled[at][round_.rows]
+            before = self.sampled[at][round_.rows] if at in self.sampled else np.zeros(len(round_.rows), "i8")
             if self._grows[at] and at not in sampling:
                 fit = left if moves.grew is None else left & moves.grew
                 inner = ALL if fit.all() else np.flatnonzero(fit)

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Annotated, Any, ClassVar, Protocol
 
 import msgspec
+import numpy as np
 import numpy.typing as npt
 
 from processors.discovery import named_classes
@@ -66,12 +67,20 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A record of one of the types in a signal's `reads`. named: [N] whether it names each of the GPUs at hand."""
+    """A record of one of the types in a signal's `reads`.
+
+    entry: [N] which of an inventory's `gpus` each of the GPUs at hand is, -1 = none; 0 where the record is of one GPU.
+    """
 
     ts: int  # node time, ms
     clock_ms: int  # stream clock
     record: Observation
-    named: Array
+    entry: Array
+
+    @property
+    def named(self) -> Array:
+        """[N] whether it names each of the GPUs at hand."""
+        return np.asarray(self.entry >= 0)
 
 
 class Fleet(Protocol):
@@ -105,6 +114,46 @@ class Fleet(Protocol):
     @property
     def uninformed_s(self) -> Array:
         """Credited seconds since a frame held any value of the GPU that was not blank; NaN if its frames never did."""
+        ...
+
+    @property
+    def node_silent_s(self) -> Array:
+        """Credited seconds since any GPU of its node was in a frame; infinite if none ever was."""
+        ...
+
+    @property
+    def absent_s(self) -> Array:
+        """Credited seconds since the node lists the GPU no more, while others of the node go on; NaN if it does."""
+        ...
+
+    @property
+    def stopped_s(self) -> Array:
+        """Credited seconds since the node's agent said that it stops, if the GPU has been silent since; else NaN."""
+        ...
+
+    @property
+    def source_fault(self) -> Array:
+        """What is wrong with a source (`schemas.sources.named`) while no value comes since; 0: nothing was told."""
+        ...
+
+    @property
+    def source_fault_s(self) -> Array:
+        """Credited seconds since `source_fault` was first told; NaN where there is none."""
+        ...
+
+    @property
+    def source_word_s(self) -> Array:
+        """Credited seconds since the agent last spoke of that source; NaN where `source_fault` is 0."""
+        ...
+
+    @property
+    def planned_until(self) -> Array:
+        """Until when an operator has planned work on the GPU, ms of the stream clock, int64; 0: none."""
+        ...
+
+    @property
+    def overdue_s(self) -> Array:
+        """Credited seconds since the time for planned work is over, if the GPU has been silent since; else NaN."""
         ...
 
 

@@ -42,7 +42,7 @@ def keep(
         "rows": [[column[row] for row in rows.tolist()] for column in (node_of, uuid_of, bdf_of)],
     }
     state["judges"] = _judges(state["judges"], rows)
-    state["faults"] = _faults(state["faults"], rows)
+    state["faults"] = _by_row(state["faults"], rows)
     if not with_counts:
         state["counts"] = dict.fromkeys(state["counts"], 0)
     return checkpoints.pack(STATE_VERSION, next_offset, state)
@@ -58,17 +58,19 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
     return {
         "policy": saved["policy"],
         "counters": {
-            field: [_values(level, "f8", rows), _values(base, "f8", rows)]
-            for field, (level, base) in saved["counters"].items()
+            field: [_values(blank, "?", rows), _values(base, "f8", rows)]
+            for field, (blank, base) in saved["counters"].items()
         },
         "board": {
             "findings": {signal: _finding(own, rows) for signal, own in board["findings"].items()},
             "verdicts": _table(board["verdicts"], rows),
         },
         "presence": _table(saved["presence"], rows),
+        "instances": _by_row(saved.get("instances", []), rows),
+        "revalidations": _table(saved.get("revalidations", {}), rows),
         "predictions": _predictions(saved["predictions"], rows),
         "signals": {
-            signal: [_values(sampled, "i8", rows), _table(table, rows)]
+            signal: [_values(sampled, "i8", rows) if sampled else b"", _table(table, rows)]
             for signal, (sampled, table) in saved["signals"].items()
         },
     }
@@ -76,7 +78,7 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
 
 def _predictions(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
     """See `Predictions.save`: histories, like faults, come with their row first."""
-    histories = _faults(saved["histories"], rows)
+    histories = _by_row(saved["histories"], rows)
     return saved | {"table": _table(saved["table"], rows), "histories": histories}
 
 
@@ -102,8 +104,8 @@ def _vector(parts: Sequence[Any], rows: Array) -> list[Any]:
     return [dtype, cells, renumbered.astype("i8").tobytes(), table.tobytes()]
 
 
-def _faults(saved: list[list[Any]], rows: Array) -> list[list[Any]]:
-    """See `FaultLog.save`: the row comes first."""
+def _by_row(saved: list[list[Any]], rows: Array) -> list[list[Any]]:
+    """See `FaultLog.save` and `Instances.save`: the row comes first."""
     number = {row: at for at, row in enumerate(rows.tolist())}
     return [[number[row], *counted] for row, *counted in saved if row in number]
 

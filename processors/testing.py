@@ -181,6 +181,10 @@ class Said:
         return list(self.of(topics.RATES))
 
     @property
+    def revalidations(self) -> list[records.Revalidation]:
+        return list(self.of(topics.REVALIDATIONS))
+
+    @property
     def dead_letters(self) -> list[records.DeadLetter]:
         return list(self.of(topics.DEAD_LETTER))
 
@@ -237,6 +241,7 @@ _TYPES: dict[str, Any] = {
     "policy": records.PolicyChange,
     "xid": records.Xid,
     "rate": records.Rate,
+    "revalidation": records.Revalidation,
     "inventory": records.Inventory,
     "decision": records.Decision,
     "eviction": records.Eviction,

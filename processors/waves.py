@@ -74,7 +74,7 @@ class Round:
 
     def known(self, field: int) -> Array:
         """[R] a counter as it stands after the round."""
-        return np.asarray(self.counters.level[self.counters.fields[field]][self.rows])
+        return self.counters.level(self.counters.fields[field], self.rows)
 
     @cached_property
     def informed(self) -> Array | None:

@@ -12,9 +12,6 @@ from processors.state import Column, View
 Array = npt.NDArray[Any]
 
 
-SLOT_MAX = 0xFFFF_FFFF
-
-
 class Foreseen(NamedTuple):
     """What counting a whole frame would do to the windows of N GPUs; see `RateWindow.foresee`.
 
@@ -35,29 +32,31 @@ class Foreseen(NamedTuple):
 class RateWindow:
     """The number of events in the last `slots` x `slot_s` seconds of node time, at the resolution of a slot.
 
-    Declares the columns NAME (the sum), NAME_slot (the newest slot's number) and NAME_ring.
+    Declares the columns NAME (the sum), NAME_slot (the newest slot's number) and NAME_ring. dtype: of a slot, whose
+    count stops at the most that it can hold.
     """
 
-    def __init__(self, name: str, slots: int, slot_s: int) -> None:
+    def __init__(self, name: str, slots: int, slot_s: int, dtype: str = "u4") -> None:
         self.name = name
         self.slots = slots
+        self.slot_max = int(np.iinfo(dtype).max)
         self.slot_ms = slot_s * 1000
         self.columns = {
             name: Column("i8"),
             f"{name}_slot": Column("i8"),
-            f"{name}_ring": Column("u4", cells=slots),
+            f"{name}_ring": Column(dtype, cells=slots),
         }
 
     def add(self, state: View, ts: Array, counts: Array) -> Array:
         """Count `counts` (whole, >= 0) events at `ts` (ms) and return the sums, float64."""
         slot = self._advance(state, ts)
-        whole = np.minimum(counts, SLOT_MAX).astype("i8")
+        whole = np.minimum(counts, self.slot_max).astype("i8")
         sums: Array = getattr(state, self.name)
         if whole.any():
             ring = getattr(state, f"{self.name}_ring")
             cells = slot % self.slots, ring.positions()
             before = ring.array[cells]
-            after = np.minimum(before + whole, SLOT_MAX)  # a slot saturates instead of wrapping
+            after = np.minimum(before + whole, self.slot_max)  # a slot saturates instead of wrapping
             ring.array[cells] = after
             sums = sums + (after - before)
             setattr(state, self.name, sums)
@@ -71,13 +70,13 @@ class RateWindow:
         sums, slot = getattr(state, self.name), getattr(state, f"{self.name}_slot")
         ring = getattr(state, f"{self.name}_ring")
         rows, cell = ring.positions(), slot % self.slots
-        whole = np.minimum(counts, SLOT_MAX).astype("i8")
+        whole = np.minimum(counts, self.slot_max).astype("i8")
         here = whole.sum(axis=0)
         newest = ts[-1] if moved[-1].all() else np.where(moved, ts, 0).max(axis=0)
         steps = newest // self.slot_ms - slot
         if steps.max() <= 0:
             full = ring.array[cell, rows] + here
-            return Foreseen(np.stack([sums, sums + here]), full <= SLOT_MAX, sums + here, slot, cell, full)
+            return Foreseen(np.stack([sums, sums + here]), full <= self.slot_max, sums + here, slot, cell, full)
         after = np.where(ts >= (slot + 1) * self.slot_ms, whole, 0).sum(axis=0)
         here -= after
         full = ring.array[cell, rows] + here
@@ -85,7 +84,7 @@ class RateWindow:
         leaves = ring.array[(cell + 1) % self.slots, rows]
         left = ring.array[:, rows].sum(axis=0, dtype="i8") + here - leaves
         left = np.where((steps > 0) & (before > 0), left, before)
-        simple = (steps <= min(1, self.slots - 1)) & (full <= SLOT_MAX) & (after <= SLOT_MAX)
+        simple = (steps <= min(1, self.slots - 1)) & (full <= self.slot_max) & (after <= self.slot_max)
         bounds = np.stack([sums, before, left, left + after])
         return Foreseen(bounds, simple, left + after, slot + steps, cell, full, after)
 

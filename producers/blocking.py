@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from producers.source import SourceError
+from schemas.sources import HUNG
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ class Blocking:
     async def call(self, function: Callable[[], T]) -> T:
         """What `function` returns or raises. Raises SourceError while an earlier call has not come back."""
         if self.busy:
-            raise SourceError("an earlier call has not come back yet")
+            raise SourceError("an earlier call has not come back yet", cause=HUNG)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
 

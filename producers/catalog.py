@@ -6,6 +6,7 @@ import re
 from datetime import tzinfo
 
 from producers.bandwidth import BandwidthOutput
+from producers.diagnostic import DiagnosticFile
 from producers.exporter import Exporter
 from producers.fleet import START_MS
 from producers.journal import Journal
@@ -23,6 +24,7 @@ FORMS = {  # how a source is written: what it reads
     "dcgm": "DCGM's host engine on this machine; dcgm://HOST:PORT or dcgm:///SOCKET name another one",
     "nvml": "the driver's own library, for machines without DCGM",
     "exporter:URL|FILE": "a dcgm-exporter, or a page of one in a file",
+    "diagnostic:FILE": "what `dcgmi diag -j` printed; 2@FILE where level 2 was asked for",
     "nvlink-status:FILE": "what `nvidia-smi nvlink --status` printed",
     "bandwidth:FILE": "what nvbandwidth or the NCCL tests printed",
     "simulator:N": "a simulated fleet of N GPUs",
@@ -84,6 +86,8 @@ def open_source(
             return BandwidthOutput(what, node=node, cluster=cluster, follow=follow, own_clock=own_clock)
         case "exporter":
             return Exporter(what, node=node, cluster=cluster, interval_s=interval_s, own_clock=own_clock)
+        case "diagnostic":
+            return DiagnosticFile(what, node=node, cluster=cluster, own_clock=own_clock)
         case "recording":
             return RecordingSource(what)
     if not re.fullmatch("[1-9][0-9]{0,5}", what):

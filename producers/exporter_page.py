@@ -108,4 +108,4 @@ def _row(reading: Reading, sample: Sample, node: str, uuid: str) -> Row:
 
 def _value(known: Field, value: float) -> float | None:
     """None for DCGM's blanks, and for what no measurement can be."""
-    return None if abs(value) >= fields.BLANK_FP64 or fields.is_blank(known, value) else value
+    return None if abs(value) >= fields.BLANK_INT64 or fields.is_blank(known, value) else value

@@ -13,6 +13,7 @@ from producers.host import boot_ms, hostname, now_ms
 from producers.kernel_faults import IDENTITY_MARK, KIND, KernelReader
 from producers.source import Observed, Source, SourceError
 from schemas import records
+from schemas.sources import PERMISSION
 
 RECORD_BYTES_MAX = 16_384  # the kernel writes up to 8 KiB
 RECORDS_PER_READ = 5_000
@@ -72,7 +73,8 @@ class Kmsg(Source):
             ) from error
         except PermissionError as error:
             raise SourceError(
-                f"{error.filename}: permission denied; run as root, or with the capability CAP_SYSLOG"
+                f"{error.filename}: permission denied; run as root, or with the capability CAP_SYSLOG",
+                cause=PERMISSION,
             ) from error
         except OSError as error:
             raise SourceError(f"{DEVICE}: {error.strerror}") from error

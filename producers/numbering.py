@@ -10,7 +10,7 @@ import msgspec
 from producers.source import Observed
 from schemas import frames, records
 
-NUMBERED = ("inventory", "kernel", "health", "violation", "links", "command-result", "source")
+NUMBERED = ("inventory", "kernel", "health", "violation", "links", "diagnostic", "command-result", "source")
 
 _numbered = msgspec.json.Decoder(
     records.Inventory
@@ -18,6 +18,7 @@ _numbered = msgspec.json.Decoder(
     | records.HealthIncident
     | records.PolicyViolation
     | records.LinkStatus
+    | records.Diagnostic
     | records.CommandResult
     | records.SourceStatus
 )

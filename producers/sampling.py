@@ -6,14 +6,23 @@ from collections.abc import Mapping, Sequence
 
 from producers.source import Observed
 from schemas import frames
-from schemas.fields import FIELDS, MAX_SM_CLOCK, POWER_VIOLATION, THERMAL_VIOLATION, Kind
+from schemas.fields import (
+    FIELDS,
+    MAX_SM_CLOCK,
+    PCIE_GENERATION,
+    PCIE_WIDTH,
+    POWER_VIOLATION,
+    THERMAL_VIOLATION,
+    Kind,
+)
 from schemas.records import Gpu
 
 PUBLISH_S = 5.0
 TICKS_MAX = 60  # of one frame
 LEEWAY_MS = 1500  # the next sample would come too late; half a sample's time is for those that come a bit early
 STEADY = (Kind.COUNTER, Kind.LEVEL, Kind.FLAG)
-ORDINARY = {MAX_SM_CLOCK, POWER_VIOLATION, THERMAL_VIOLATION}  # these change under any load
+# These change under any load, or with it.
+ORDINARY = {MAX_SM_CLOCK, POWER_VIOLATION, THERMAL_VIOLATION, PCIE_GENERATION, PCIE_WIDTH}
 URGENT = frozenset(id for id, field in FIELDS.items() if field.kind in STEADY and id not in ORDINARY)
 
 Values = Mapping[int, Sequence[float | None]]

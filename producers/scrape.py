@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from producers.host import now_ms
 from producers.source import SourceError
+from schemas.sources import EXPORTER_DOWN, HUNG
 
 PAGE_BYTES_MAX = 64 * 1024 * 1024
 CHUNK_BYTES = 65_536
@@ -61,11 +62,12 @@ def fetch(url: SplitResult, timeout_s: float) -> Fetched:
                 body, cut = _body(response, sock, deadline)
                 html = response.headers.get_content_type() == "text/html" or body.lstrip().startswith(b"<")
     except TimeoutError as error:
-        raise SourceError(f"{where}: no answer within {timeout_s:g} s") from error
+        raise SourceError(f"{where}: no answer within {timeout_s:g} s", cause=HUNG) from error
     except ConnectionRefusedError as error:
-        raise SourceError(f"{where}: connection refused; is the exporter running there?") from error
+        why = "connection refused; is the exporter running there?"
+        raise SourceError(f"{where}: {why}", cause=EXPORTER_DOWN) from error
     except (OSError, http.client.HTTPException) as error:
-        raise SourceError(f"{where}: {_words(error)}") from error
+        raise SourceError(f"{where}: {_words(error)}", cause=EXPORTER_DOWN) from error
     if html:
         raise SourceError(f"{where}: answered with HTML, not with metrics; their path is usually {DEFAULT_PATH}")
     if len(body) > PAGE_BYTES_MAX:

@@ -44,6 +44,14 @@ COUNTERS = (
     fields.NVLINK_REPLAY_TOTAL,
     fields.NVLINK_RECOVERY_TOTAL,
     *fields.NVLINK_CRC_FLIT,
+    fields.THERMAL_VIOLATION,
+    fields.MEMORY_TEMP_MAX,
+    fields.PCIE_GENERATION_MAX,
+    fields.PCIE_WIDTH_MAX,
+    fields.PCIE_GENERATION,
+    fields.PCIE_WIDTH,
+    fields.FABRIC_MANAGER_STATUS,
+    fields.RECOVERY_ACTION,
 )
 _ROW = {field: at for at, field in enumerate(COUNTERS)}
 
@@ -54,6 +62,15 @@ APPLICATION_CLOCK_MHZ = 1755
 TEMP_MAX_C = 87  # operating limit: field 153 is the distance to it
 SW_THERMAL_C = 84
 IDLE, APPLICATION_CLOCKS, SW_POWER_CAP, SW_THERMAL, HW_THERMAL = 0x1, 0x2, 0x4, 0x20, 0x40
+STEADY = {  # of a healthy H100 SXM
+    fields.MEMORY_TEMP_MAX: 95,
+    fields.PCIE_GENERATION_MAX: 5,
+    fields.PCIE_WIDTH_MAX: 16,
+    fields.PCIE_GENERATION: 5,
+    fields.PCIE_WIDTH: 16,
+    fields.FABRIC_MANAGER_STATUS: 3,  # joined
+}
+NS = 1_000_000_000
 HEATING_S, OVERHEATING_S = 180.0, 60.0  # time constants
 
 _BLANK = (frames.NAN,) * len(GAUGES)
@@ -90,6 +107,10 @@ class SimulatedGpu:
 
     def _temperature(self, now: int) -> float:
         return self._towards_c + (self._from_c - self._towards_c) * math.exp((self._since - now) / self._heating_s)
+
+    def throttles(self, now: int) -> bool:
+        """Whether heat holds its clocks down at second `now`."""
+        return self.node.busy and not self.lost and self._temperature(now) > SW_THERMAL_C
 
     def gauges(self, now: int) -> tuple[float, ...]:
         """The values of GAUGES at second `now`."""
@@ -140,6 +161,8 @@ class SimulatedNode:
         self._present = list(self.gpus)
         self._counters = [0.0] * (len(COUNTERS) * gpus)
         for gpu in self.gpus:
+            for field, value in STEADY.items():
+                self._set(gpu, field, value)
             self._set(gpu, fields.PCIE_REPLAY_COUNTER, random.randrange(6))
             if random.random() < 0.05:  # one GPU in twenty has ever had a correctable error
                 self._set(gpu, fields.ECC_SBE_AGGREGATE, random.randrange(1, 40))
@@ -178,6 +201,10 @@ class SimulatedNode:
         if not self._ticks:
             self._first = self._counters.copy()
             self._changes.clear()
+        for gpu in self._present:
+            if gpu.overheated_c and gpu.throttles(now):
+                held_ns = self._counters[self._at(gpu, fields.THERMAL_VIOLATION)] + NS
+                self._set(gpu, fields.THERMAL_VIOLATION, held_ns, urgent=False)
         if not self.muted:
             for gpu in self._present:
                 self._samples += gpu.gauges(now)
@@ -238,9 +265,9 @@ class SimulatedNode:
     def _at(self, gpu: SimulatedGpu, field: int) -> int:
         return _ROW[field] * len(self._present) + self._present.index(gpu)
 
-    def _set(self, gpu: SimulatedGpu, field: int, value: float) -> None:
+    def _set(self, gpu: SimulatedGpu, field: int, value: float, *, urgent: bool = True) -> None:
         at = self._at(gpu, field)
         self._counters[at] = value
         if self._ticks:
             self._changes[self._ticks * len(self._counters) + at] = value
-        self._urgent = True
+        self._urgent |= urgent

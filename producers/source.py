@@ -11,7 +11,14 @@ class Ended(Exception):
 
 
 class SourceError(Exception):
-    """The outside cannot be read now; the text says what, where and how to fix it. Read again later."""
+    """The outside cannot be read now; the text says what, where and how to fix it. Read again later.
+
+    cause: one of `schemas.sources.CAUSES`, "" where none of them is known to fit.
+    """
+
+    def __init__(self, what: str, *, cause: str = "") -> None:
+        super().__init__(what)
+        self.cause = cause
 
 
 class Observed(NamedTuple):

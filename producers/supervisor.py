@@ -12,10 +12,12 @@ from producers.host import hostname, now_ms
 from producers.numbering import Numbering
 from producers.source import Ended, Observed, Source, SourceError
 from schemas import records
+from schemas.sources import HUNG
 
 T = TypeVar("T")
 
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 30.0
+AGAIN_S = 15.0  # from one word that a source fails to the next: who hears none takes the agent for dead
 IDLE_S = 0.05  # for a source that has nothing new and does not wait itself
 REMEMBER_S = 60.0
 CLOSE_S = 5.0
@@ -30,7 +32,11 @@ class Append(Protocol):
 
 
 class _Failed(Exception):
-    """The source could not do what it was asked; the text says why."""
+    """The source could not do what it was asked; the text says why. cause: see `SourceError`."""
+
+    def __init__(self, why: str, cause: str = "") -> None:
+        super().__init__(why)
+        self.cause = cause
 
 
 async def supervise(
@@ -48,8 +54,8 @@ async def supervise(
     node: where the health of the source is told; None = this machine. seed: of the jitter between retries.
 
     A source that fails, crashes or hangs is closed, and opened again behind the last position that was
-    appended, after pauses that grow. Its health is appended when it changes. What `append` raises ends the
-    supervision: nothing that was not appended is passed over.
+    appended, after pauses that grow. Its health is appended when it changes, and while it fails now and then again.
+    What `append` raises ends the supervision: nothing that was not appended is passed over.
     """
     run = _Supervision(source, append, position, numbering, node or hostname(), cluster)
     random, failures = Random(seed), 0
@@ -62,7 +68,7 @@ async def supervise(
                 await run.tell("ended")
                 return
             except _Failed as failure:
-                await run.tell("failing", str(failure))
+                await run.tell("failing", str(failure), failure.cause)
             await run.close()
             failures = 1 if run.reads > before else failures + 1
             pause_s = min(BACKOFF_S * 2 ** min(failures, 16), BACKOFF_MAX_S)
@@ -88,7 +94,8 @@ class _Supervision:
         self._numbering = numbering
         self._node = node
         self._cluster = cluster
-        self._state = ""
+        self._state = self._cause = ""
+        self._told_at = 0.0
         self._ts: int | None = None  # the newest append time, where the source owns the clock
         self._remembered_at = asyncio.get_running_loop().time()
 
@@ -125,14 +132,16 @@ class _Supervision:
         await self._append([], source=self._source.name, position=position)
         self._position, self._remembered_at = position, now
 
-    async def tell(self, state: str, detail: str = "") -> None:
-        """Append the source's state if it is another one."""
-        if state == self._state:
+    async def tell(self, state: str, detail: str = "", cause: str = "") -> None:
+        """Append the source's state if it is another one, or one that is to be repeated."""
+        now = asyncio.get_running_loop().time()
+        again = state == "failing" and not self._source.owns_clock and now >= self._told_at + AGAIN_S
+        if (state, cause) == (self._state, self._cause) and not again:
             return
         if self._source.owns_clock and self._ts is None:  # no time to say it at: now may be years too late
             log.log(logging.WARNING if detail else logging.DEBUG, "%s: %s %s", self._source.name, state, detail)
             return
-        self._state = state
+        self._state, self._cause, self._told_at = state, cause, now
         status = records.SourceStatus(
             ts=now_ms() if self._ts is None else self._ts,
             cluster=self._cluster,
@@ -140,6 +149,7 @@ class _Supervision:
             source=self._source.name,
             state=state,
             detail=detail,
+            cause=cause,
         )
         told = Observed(self._node, "source", records.encode(status), self._ts)
         await self._append([self._numbering.stamp(told)], source=self._source.name, position=self._position)
@@ -158,9 +168,9 @@ class _Supervision:
         except Ended:
             raise
         except SourceError as error:
-            raise _Failed(str(error)) from error
+            raise _Failed(str(error), error.cause) from error
         except TimeoutError as error:
-            raise _Failed(f"no answer within {self._source.deadline_s:g} s") from error
+            raise _Failed(f"no answer within {self._source.deadline_s:g} s", HUNG) from error
         except Exception as error:
             log.exception("%s crashed", self._source.name)
             raise _Failed(f"crashed: {type(error).__name__}: {error}") from error

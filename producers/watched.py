@@ -32,9 +32,22 @@ CORRECTED = (  # what judges by better evidence than the specification's, or exp
     fields.REMAPPED_CORRECTABLE,
     fields.ROW_REMAP_FAILURE,
     fields.ROW_REMAP_PENDING,
+    fields.SRAM_THRESHOLD,
+    fields.BANKS_LOW,
+    fields.BANKS_NONE,
+    fields.MEMORY_UNREPAIRABLE,
     fields.NVLINK_REPLAY_TOTAL,
     fields.NVLINK_RECOVERY_TOTAL,
     fields.FABRIC_MANAGER_STATUS,
+    fields.MEMORY_TEMP_MAX,
+    fields.PCIE_GENERATION_MAX,
+    fields.PCIE_WIDTH_MAX,
+    fields.PCIE_GENERATION,
+    fields.PCIE_WIDTH,
+    fields.NVLINK_RX_ERRORS,
+    fields.NVLINK_RECOVERED,
+    fields.NVLINK_NOT_RECOVERED,
+    fields.RECOVERY_ACTION,
 )
 
 # Xids are no samples: sources tell them as faults. A test keeps this at least what all signals declare.

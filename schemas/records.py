@@ -45,7 +45,10 @@ class Observation(Record, kw_only=True):
 
 
 class GpuInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One GPU as its node lists it. `mig`: MIG mode is on. peers: UUID -> NVLinks that join it to that GPU directly."""
+    """One GPU as its node lists it. peers: UUID -> NVLinks that join it to that GPU directly.
+
+    mig: MIG mode is on. instances: the numbers of its GPU instances; None where the source cannot tell.
+    """
 
     uuid: str
     bdf: str = ""
@@ -53,6 +56,7 @@ class GpuInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     serial: str = ""
     mig: bool = False
     peers: dict[str, int] = {}
+    instances: list[int] | None = None
 
 
 class Inventory(Observation, kw_only=True, tag_field="kind", tag="inventory"):
@@ -88,12 +92,17 @@ class KernelFault(Observation, kw_only=True, tag_field="kind", tag="kernel"):
 
 
 class SourceStatus(Observation, kw_only=True, tag_field="kind", tag="source"):
-    """How a source fares. state: "ok", "failing" or "ended". lost: observations that it knows it lost."""
+    """How a source fares. state: "ok", "failing" or "ended". lost: observations that it knows it lost.
+
+    cause: what is wrong, by machine (`schemas.sources.CAUSES`); `detail` says it to people. While a source fails it
+    is said again now and then. Source `agent`, "ended": the agent stops because somebody has asked it to.
+    """
 
     source: str
     state: str
     detail: str = ""
     lost: int = 0
+    cause: str = ""
 
 
 class HealthIncident(Observation, kw_only=True, tag_field="kind", tag="health"):
@@ -307,6 +316,22 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str = ""
 
 
+class InstanceHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A MIG instance that is worse than its GPU. ci: None = all of the GPU instance.
+
+    weight: in decisions, never above the GPU's. corruption: its outputs may be wrong.
+    """
+
+    gi: int
+    ci: int | None = None
+    score: float
+    condition: Condition
+    action: Action = Action.NONE
+    corruption: bool = False
+    weight: float | None = None
+    reasons: list[Reason] = []
+
+
 class Judged(Record, kw_only=True):
     """What derived records about one GPU share."""
 
@@ -332,6 +357,7 @@ class Score(Judged, kw_only=True):
     held: float
     condition: Condition
     reasons: list[Reason] = []
+    instances: list[InstanceHealth] = []
 
 
 class Prediction(Judged, kw_only=True):
@@ -366,6 +392,28 @@ class ConditionChange(Judged, kw_only=True, tag_field="kind", tag="condition"):
     corruption: bool = False
     evidence: int = 0
     reasons: list[Reason] = []
+    instances: list[InstanceHealth] = []
+
+
+class Revalidation(Judged, kw_only=True):
+    """Outputs of a GPU to check again: all that it made from `start` to `end` may be wrong.
+
+    detected: when the episode was first seen; a later record of the same GPU and `detected` replaces the earlier.
+    end: the newest evidence. start: the last point at which the GPU was known to be good, 0 = there is none, and
+    `since` says what made it one: "diagnostic" (a passed one began), "admission" (first sight, or an operator's
+    word), "clean-scrub" (the end of a while without errors). confidence: "confirmed" where data was corrupt beyond
+    doubt, else "suspected". repeat: there was corruption before, within the policy's days. gi, ci: MIG instance.
+    """
+
+    gi: int | None = None
+    ci: int | None = None
+    start: int
+    end: int
+    detected: int
+    since: str
+    confidence: str
+    repeat: bool = False
+    evidence: list[Reason] = []
 
 
 class Gone(Judged, kw_only=True, tag_field="kind", tag="gone"):
@@ -376,6 +424,7 @@ class Decision(Judged, kw_only=True):
     """What a scheduler reads: `weight` 0.0 (no traffic) to 1.0. policy: the id that made it.
 
     held_by: what keeps a discretionary change from taking effect ("budget"), else empty.
+    instances: MIG instances that deserve less than `weight`.
     cause: what took the GPU out of service, which may be a fault of its node; `reasons` are its own, as of now.
     """
 
@@ -388,6 +437,7 @@ class Decision(Judged, kw_only=True):
     cause: str = ""
     reasons: list[Reason] = []
     policy: str = ""
+    instances: list[InstanceHealth] = []
 
 
 class Eviction(Judged, kw_only=True):
@@ -490,6 +540,6 @@ Observed = (
     | Tick
 )
 FleetEvent = ConditionChange | Gone | Inventory | LinkStatus | Bandwidth | Placement | Operator | PolicyChange | Tick
-Derived = Xid | Rate | Score | Prediction | Decision | Eviction | GroupVerdict | DeadLetter | Inventory
+Derived = Xid | Rate | Score | Prediction | Revalidation | Decision | Eviction | GroupVerdict | DeadLetter | Inventory
 
 encode = msgspec.json.Encoder().encode

@@ -36,6 +36,7 @@ XIDS = "xids"
 INVENTORY = "inventory"
 RATES = "rates"
 SCORES = "scores"
+REVALIDATIONS = "revalidations"
 PREDICTIONS = "predictions"
 FLEET_EVENTS = "fleet-events"
 DECISIONS = "decisions"
@@ -62,6 +63,7 @@ TOPICS: dict[str, Topic] = {
         Topic(INVENTORY, "node", None, "node to GPUs: UUID, BDF, model, serial, driver, boot id"),
         Topic(RATES, "gpu", 7 * DAY_S, "windowed error rates, on change of class and at a slow heartbeat"),
         Topic(SCORES, "gpu", None, "score, condition and reasons with their evidence"),
+        Topic(REVALIDATIONS, "gpu", 30 * DAY_S, "outputs to check again: GPU, last known good, detection, evidence"),
         Topic(PREDICTIONS, "gpu", None, "what memory errors foretell: hours, confidence, recommended action"),
         Topic(FLEET_EVENTS, "cluster", 30 * DAY_S, "input of the cluster stage: conditions, operators, ticks"),
         Topic(DECISIONS, "gpu", None, "what schedulers read: weight, state, action, reasons, policy version"),

@@ -4,7 +4,8 @@
      "uuid":"GPU-...","bdf":"0000:18:00","weight":0.0,"score":0.0,"state":"draining","action":"evict",
      "condition":"failed","held_by":"","cause":"Xid 79: ...","reasons":["Xid 79: ..."],"policy":"default@..."}
 
-Of a key under which nothing is known any more: offset, origin, ts, key and `"gone":true`.
+`instances` is there where MIG instances deserve less than the GPU. Of a key under which nothing is known any more:
+offset, origin, ts, key and `"gone":true`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from schemas.log import Record
 from schemas.states import Action, CaseState, Condition
 
 
-class Shown(msgspec.Struct, frozen=True):
+class ShownInstance(msgspec.Struct, frozen=True):
+    """A MIG instance; ci null: all of the GPU instance."""
+
+    gi: int
+    ci: int | None
+    weight: float
+    score: float
+    condition: Condition
+    reasons: list[str]
+
+
+class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is decided about one GPU. offset: in the topic; origin: what orders it and tells doubles."""
 
     offset: int
@@ -36,6 +48,7 @@ class Shown(msgspec.Struct, frozen=True):
     cause: str
     reasons: list[str]
     policy: str
+    instances: list[ShownInstance] = []
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -70,9 +83,19 @@ def shown(record: Record) -> Shown | Gone:
         condition=decision.condition,
         held_by=decision.held_by,
         cause=decision.cause,
-        reasons=[reason.text or f"{reason.signal}: {reason.level}" for reason in decision.reasons],
+        reasons=_words(decision.reasons),
         policy=decision.policy,
+        instances=[_instance(one) for one in decision.instances],
     )
+
+
+def _instance(one: records.InstanceHealth) -> ShownInstance:
+    weight = 0.0 if one.weight is None else one.weight
+    return ShownInstance(one.gi, one.ci, weight, one.score, one.condition, _words(one.reasons))
+
+
+def _words(reasons: list[records.Reason]) -> list[str]:
+    return [reason.text or f"{reason.signal}: {reason.level}" for reason in reasons]
 
 
 encode = msgspec.json.Encoder().encode

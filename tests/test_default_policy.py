@@ -47,6 +47,32 @@ DEVIATIONS: dict[str, tuple[Any, Any, str]] = {
     "signals.pcie_replay.caps.evict": (0.0, 1.0, "throughput"),
     "signals.row_remap.enabled": (True, False, "replacement"),
     "signals.remapped_rows.enabled": (True, False, "512"),
+    "signals.power_brake.enabled": (True, False, "rack"),
+    "signals.memory_temperature.enabled": (True, False, "95 C"),
+    "signals.thermal_violation.enabled": (True, False, "miss"),
+    "signals.pcie_link.enabled": (True, False, "reseated"),
+    "signals.nvlink_burst.enabled": (True, False, "100 CRC"),
+    "signals.nvlink_replay.enabled": (True, False, "one within"),
+    "signals.nvlink_recovery.enabled": (True, False, "one recovery"),
+    "signals.nvlink_unrecovered.enabled": (True, False, "until a reset"),
+    "signals.nvlink_links.enabled": (True, False, "section 8"),
+    "signals.nvlink_worst.enabled": (True, False, "peer"),
+    "signals.fabric.enabled": (True, False, "CUDA"),
+    "signals.recovery_action.enabled": (True, False, "kernel log"),
+    "node.repeat_days": (30.0, 0.0, "third try"),
+    "signals.uncorrectable_ecc.with_aggregate": (True, False, "driver reload"),
+    "signals.remap_banks.enabled": (True, False, "order the replacement"),
+    "signals.memory_replacement.enabled": (True, False, "RMA"),
+    **{
+        f"signals.{signal}.caps.{step}": (cap, 1.0, word)
+        for signal, word in (
+            ("retirement_pending", "until a reset"),
+            ("dcgm_health", "no counter"),
+            ("dcgm_policy", "only DCGM's engine"),
+            ("diagnostic", "not fit"),
+        )
+        for step, cap in (("warning", 0.7), ("critical", 0.3), ("evict", 0.0))
+    },
 }
 
 

@@ -27,7 +27,8 @@ PAST_MS = 3_600_000  # a simulated fleet that lives faster begins in the past: n
     multiple=True,
     metavar="SOURCE",
     help="Repeatable: dcgm[://HOST:PORT|:///SOCKET], nvml, kmsg, journal, kernel-log:FILE, exporter:URL|FILE, "
-    "nvlink-status:FILE, bandwidth:FILE, simulator:N, recording:FILE.  [default: what this machine has]",
+    "nvlink-status:FILE, bandwidth:FILE, diagnostic:[LEVEL@]FILE, simulator:N, recording:FILE.  "
+    "[default: what this machine has]",
 )
 @click.option("--node", metavar="NAME", help="What its records call this machine.  [default: its host name]")
 @click.option("--cluster", metavar="NAME", help="What they call its cluster.  [default: default]")

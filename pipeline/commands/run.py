@@ -28,7 +28,7 @@ class Duration(click.ParamType):
     multiple=True,
     metavar="SOURCE",
     help="Repeatable: dcgm[://HOST:PORT|:///SOCKET], nvml, kmsg, journal, kernel-log:FILE, exporter:URL|FILE, "
-    "nvlink-status:FILE, bandwidth:FILE, simulator:N, recording:FILE.  "
+    "nvlink-status:FILE, bandwidth:FILE, diagnostic:[LEVEL@]FILE, simulator:N, recording:FILE.  "
     "[default: what this machine has; without a GPU simulator:64]",
 )
 @click.option("--policy", metavar="NAME|FILE", help="default, spec, or a TOML file.  [default: default]")

@@ -39,6 +39,7 @@ ON_TOPIC: dict[str, tuple[type[msgspec.Struct], ...]] = {
     topics.INVENTORY: (records.Inventory,),
     topics.RATES: (records.Rate,),
     topics.SCORES: (records.Score,),
+    topics.REVALIDATIONS: (records.Revalidation,),
     topics.PREDICTIONS: (records.Prediction,),
     topics.FLEET_EVENTS: get_args(records.FleetEvent),
     topics.DECISIONS: (records.Decision,),

@@ -17,6 +17,7 @@ _TYPES: dict[str, type[records.Record]] = {
     topics.INVENTORY: records.Inventory,
     topics.RATES: records.Rate,
     topics.SCORES: records.Score,
+    topics.REVALIDATIONS: records.Revalidation,
     topics.PREDICTIONS: records.Prediction,
     topics.DECISIONS: records.Decision,
     topics.EVICTIONS: records.Eviction,

@@ -3,23 +3,20 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
-from processors.signal import Out, Seconds, Share, Signal, Wave
-from processors.state import Column, View
+from processors.load import HeldBack
+from processors.signal import Out, Seconds, Share, Wave
+from processors.state import View
 from schemas.fields import CLOCK_EVENT_REASONS, POWER, POWER_LIMIT, SM_CLOCK
 from schemas.policy import Caps, Thresholds
 
-Array = npt.NDArray[Any]
 
-IDLE = 0x1
-THROTTLED = 0xE0  # thermal slowdown by software or hardware, power brake; not power caps or application clocks
+class Clocks(HeldBack):
+    """Lost throughput: the share of time under load in which the GPU says that heat slows it down, in percent.
 
-
-class Clocks(Signal):
-    """Lost throughput: the share of time under load in which the GPU says that it throttles, in percent.
-
+    These are bits 0x20 and 0x40 of the clock event reasons: thermal slowdown by software or hardware. The power
+    brake (0x80) has a signal of its own; all other reasons are habits of healthy GPUs (idle, application clocks, power
+    cap, sync boost), or come with any change of clocks (0x8).
     Under load: the idle bit is clear, and power is at least `load_power_share` of its limit where both are known.
     With judge_by = "deficit" (product specification, section 3) it is the percentage by which the SM clock is
     below boost, whatever the GPU does: idle and power-capped GPUs then count as slow.
@@ -28,7 +25,7 @@ class Clocks(Signal):
     name = "clocks"
     fields = (SM_CLOCK, CLOCK_EVENT_REASONS, POWER, POWER_LIMIT)
     quantity = "slow_percent"
-    columns = {"share": Column("f8", fill=0.0)}
+    bits = 0x60
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         judge_by: Literal["event_reasons", "deficit"] = "event_reasons"
@@ -42,23 +39,8 @@ class Clocks(Signal):
         if policy.judge_by == "deficit":
             percent = 100.0 * (policy.boost_mhz - wave[SM_CLOCK]) / policy.boost_mhz
         else:
-            percent = 100.0 * self._throttled_share(wave, state, policy)
+            percent = self.held_back_percent(wave, state, policy)
         out.judge(policy.limits.classes(percent), slow_percent=percent)
-
-    def _throttled_share(self, wave: Wave, state: View, policy: Any) -> Array:
-        """Smoothed over the time under load; NaN where the GPU does not say why it clocks as it does."""
-        given = wave[CLOCK_EVENT_REASONS]
-        blank = np.isnan(given)
-        some_blank = blank.any()
-        reasons = (np.where(blank, 0.0, given) if some_blank else given).astype("i4")
-        throttled = (reasons & THROTTLED) != 0
-        if not throttled.any() and not state.share.any():
-            return np.where(blank, np.nan, 0.0) if some_blank else np.zeros(given.shape)
-        idle = wave[POWER] < policy.load_power_share * wave[POWER_LIMIT]  # False where either is unknown
-        loaded = ((reasons & IDLE) == 0) & ~idle & ~blank
-        step = np.where(loaded, wave.dt / (policy.smoothing_s + wave.dt), 0.0)
-        state.share = state.share + np.nan_to_num(step) * (throttled - state.share)
-        return np.where(blank, np.nan, state.share)
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
         measured = f"clocks: {value:.3g} % slow"

@@ -11,12 +11,13 @@ from schemas.policy import Thresholds
 class CorrectableEcc(CounterRate):
     """Correctable memory errors per hour: single ones are normal, a high rate precedes uncorrectable ones.
 
-    Limits: product specification, section 3.
+    Limits: product specification, section 3. The aggregate counter (312) tells the same errors without their time:
+    what it grew by while nobody looked is no rate.
     """
 
     name = "correctable_ecc"
     fields = (ECC_SBE_VOLATILE,)
-    window = RateWindow("errors", slots=60, slot_s=60)
+    window = RateWindow("errors", slots=30, slot_s=120, dtype="u2")
     quantity = "errors_per_hour"
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,19 +4,19 @@ import msgspec
 
 from processors.counting import CounterRate
 from processors.windows import RateWindow
-from schemas.fields import NVLINK_CRC_FLIT_TOTAL
+from schemas.fields import NVLINK_CRC_FLIT_TOTAL, NVLINK_RX_ERRORS
 from schemas.policy import Thresholds
 
 
 class NvlinkCrc(CounterRate):
     """NVLink CRC flit errors per hour, all links together: retransmissions slow tensor-parallel groups down.
 
-    Limits: product specification, section 3.
+    Limits: product specification, section 3. NVLink 5 counts packets received with errors instead.
     """
 
     name = "nvlink_crc"
-    fields = (NVLINK_CRC_FLIT_TOTAL,)
-    window = RateWindow("errors", slots=60, slot_s=60)
+    fields = (NVLINK_CRC_FLIT_TOTAL, NVLINK_RX_ERRORS)
+    window = RateWindow("errors", slots=15, slot_s=240)
     quantity = "errors_per_hour"
 
     class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from schemas.policy import Thresholds
 
 Array = npt.NDArray[Any]
 
-WINDOW = RateWindow("warnings", slots=60, slot_s=60)
+WINDOW = RateWindow("warnings", slots=30, slot_s=120, dtype="u1")
 
 
 class XidRate(Signal):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from producers.dcgm.bindings import Bindings
 from producers.dcgm.values import Collector, Entity, Values
 from producers.source import SourceError
+from schemas import sources
 
 PORT = 5555
 CONNECT_MS = 3000
@@ -30,6 +31,14 @@ FIXES = {
     REQUIRES_ROOT: "run the host engine as root",
     MODULE_NOT_LOADED: "have the host engine load that module: see its option --denylist-modules",
 }
+CAUSES = {
+    CONNECTION_NOT_VALID: sources.ENGINE_DOWN,
+    UNINITIALIZED: sources.ENGINE_DOWN,
+    TIMEOUT: sources.HUNG,
+    NO_PERMISSION: sources.PERMISSION,
+    REQUIRES_ROOT: sources.PERMISSION,
+    GPU_IS_LOST: sources.LOST,
+}
 
 
 class EngineError(SourceError):
@@ -38,7 +47,8 @@ class EngineError(SourceError):
     def __init__(self, what: str, error: Any) -> None:
         self.code: int = error.value
         fix = FIXES.get(self.code)
-        super().__init__(f"{what}: {str(error).rstrip('.').lower()} (DCGM {self.code})" + (f"; {fix}" if fix else ""))
+        words = f"{what}: {str(error).rstrip('.').lower()} (DCGM {self.code})" + (f"; {fix}" if fix else "")
+        super().__init__(words, cause=CAUSES.get(self.code, ""))
 
     @property
     def connection_gone(self) -> bool:

@@ -73,19 +73,26 @@ def survey(engine: Engine) -> Survey:
         )
         if status := STATUS.get(_unless_refused(engine.status, number)):
             found.statuses[number] = status
-    _add_instances(engine, found)
-    divided = {place.gpu.uuid for place in found.instances.values()}
+    told = _add_instances(engine, found)
+    parts: dict[str, set[int]] = {}
+    for place in found.instances.values():
+        parts.setdefault(place.gpu.uuid, set()).update(() if place.gi is None else (place.gi,))
     for number, info in found.gpus.items():
+        divided = modes[number] or info.uuid in parts
         found.gpus[number] = msgspec.structs.replace(
-            info, mig=modes[number] or info.uuid in divided, peers=_peers(engine, found, number)
+            info,
+            mig=divided,
+            peers=_peers(engine, found, number),
+            instances=sorted(parts.get(info.uuid, ())) if divided and told else None,
         )
     return found
 
 
-def _add_instances(engine: Engine, found: Survey) -> None:
+def _add_instances(engine: Engine, found: Survey) -> bool:
+    """Whether the engine tells them."""
     answer = _unless_refused(engine.instances)
     if answer is None:  # an engine or a GPU without MIG
-        return
+        return False
     parents: dict[Entity, Entity] = {}
     rows = [answer.entityList[at] for at in range(answer.count)]
     for row in rows:
@@ -100,6 +107,7 @@ def _add_instances(engine: Engine, found: Survey) -> None:
         if top[0] == GPU and top[1] in found.gpus:
             ci = _number(row.info.nvmlComputeInstanceId) if entity[0] == COMPUTE_INSTANCE else None
             found.instances[entity] = Place(found.identity(top[1]), _number(row.info.nvmlInstanceId), ci)
+    return True
 
 
 def _peers(engine: Engine, found: Survey, number: int) -> dict[str, int]:

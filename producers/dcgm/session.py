@@ -16,6 +16,7 @@ from producers.dcgm.policy import Policies
 from producers.dcgm.values import GPU, Entity, Values
 from producers.source import SourceError
 from schemas.fields import XID
+from schemas.sources import DRIVER, HUNG
 
 T = TypeVar("T")
 
@@ -91,10 +92,11 @@ class Session:
     def _open(self) -> None:
         engine = self._engine = Engine(bindings.load(), self._address)
         if not self._wanted:  # it has taken minutes
-            raise SourceError(f"host engine at {self._address.text}: it has answered too late")
+            raise SourceError(f"host engine at {self._address.text}: it has answered too late", cause=HUNG)
         self.survey = survey(engine)
         if not self.survey.gpus:
-            raise SourceError(f"host engine at {self._address.text}: it has no GPU; see what nvidia-smi -L lists")
+            what = f"host engine at {self._address.text}: it has no GPU; see what nvidia-smi -L lists"
+            raise SourceError(what, cause=DRIVER)
         names = _names()
         self._group, self.left_out = engine.group(next(names), self.survey.entities)
         self.fields = engine.known_fields(self._asked, names)

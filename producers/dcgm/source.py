@@ -24,6 +24,7 @@ from producers.sampling import Sampler
 from producers.source import Observed, Source, SourceError
 from producers.watched import WATCHED
 from schemas.records import Gpu
+from schemas.sources import HUNG
 
 T = TypeVar("T")
 
@@ -182,7 +183,8 @@ class Dcgm(Source):
         except TimeoutError:
             raise SourceError(
                 f"host engine at {self._address.text}: no answer within {deadline_s:g} s; it hangs, or the driver does:"
-                " see the kernel's log, and restart nvidia-dcgm"
+                " see the kernel's log, and restart nvidia-dcgm",
+                cause=HUNG,
             ) from None
 
 

@@ -116,7 +116,7 @@ class Telling:
             said.append(self._say("violation", told))
         if lost:
             detail = f"the host engine reported {lost} policy violations more than can be held"
-            said.append(self._say("source", self._status(trouble.state, detail, ts, lost)))
+            said.append(self._say("source", self._status(trouble, detail, ts, lost)))
         return said
 
     def status(self, trouble: Trouble, ts: int) -> list[Observed]:
@@ -124,7 +124,7 @@ class Telling:
         if trouble.text == self._trouble:
             return []
         self._trouble = trouble.text
-        return [self._say("source", self._status(trouble.state, trouble.text, ts))]
+        return [self._say("source", self._status(trouble, trouble.text, ts))]
 
     def _fault(self, event: Event) -> records.KernelFault:
         return records.KernelFault(
@@ -140,15 +140,16 @@ class Telling:
             source=SOURCE,
         )
 
-    def _status(self, state: str, detail: str, ts: int, lost: int = 0) -> records.SourceStatus:
+    def _status(self, trouble: Trouble, detail: str, ts: int, lost: int = 0) -> records.SourceStatus:
         return records.SourceStatus(
             ts=ts,
             cluster=self._cluster,
             node=self._node,
             source=self._name,
-            state=state,
+            state=trouble.state,
             detail=detail,
             lost=lost,
+            cause=trouble.cause,
         )
 
     def _say(self, kind: str, record: records.Observation) -> Observed:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from schemas.fields import FIELDS
 from schemas.records import Gpu
+from schemas.sources import LOST
+from schemas.sources import STOPPED as STANDS_STILL
 
 STOPPED = (
     "the host engine answers, and takes no samples: it is paused by a diagnostic, or the driver hangs; what it shows is"
@@ -19,10 +21,11 @@ ALL_BLANK = (
 
 
 class Trouble(NamedTuple):
-    """state: "failing" if nothing is known of any GPU. text: empty = all is well."""
+    """state: "failing" if nothing is known of any GPU. text: empty = all is well. cause: of `schemas.sources`."""
 
     state: str
     text: str
+    cause: str = ""
 
 
 def troubles(
@@ -52,7 +55,9 @@ def troubles(
         names = ", ".join(f"{field} ({FIELDS[field].name})" if field in FIELDS else str(field) for field in unknown)
         said.append(f"the host engine is too old to know the fields {names}")
     said += [f"no {what}: {why}" for what, why in impaired.items()]
-    return Trouble("failing" if stopped or all(blank) else "ok", "; ".join(said))
+    failing = stopped or all(blank)
+    cause = "" if not failing else STANDS_STILL if stopped else LOST
+    return Trouble("failing" if failing else "ok", "; ".join(said), cause)
 
 
 def _name(gpu: Gpu) -> str:

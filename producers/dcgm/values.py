@@ -7,10 +7,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from schemas.fields import BLANK_FP64, BLANK_INT32, FIELDS, Kind
+from schemas.fields import BLANK_FP64, BLANK_INT32, BLANK_INT64, FIELDS, GROWING
 
-INT64_BLANK = 0x7FFF_FFFF_FFFF_FFF0  # and what lies above: not found, not supported, not permitted
-GROWING = (Kind.COUNTER, Kind.LEVEL)  # these may honestly stand where 32-bit blanks do
 DOUBLE, NUMBERS = "d", "it"
 
 Entity = tuple[int, int]  # DCGM's kind of entity, and its number
@@ -34,7 +32,7 @@ def measured(field: int, type: str, status: int, number: float) -> float | None:
     if type == DOUBLE:
         return number if number < BLANK_FP64 else None  # NaN is below nothing
     known = FIELDS.get(field)
-    if type not in NUMBERS or number >= INT64_BLANK:
+    if type not in NUMBERS or number >= BLANK_INT64:
         return None
     growing = known is not None and known.kind in GROWING
     return None if not growing and BLANK_INT32 <= number <= BLANK_INT32 + 3 else number

@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from producers.source import SourceError
+from schemas import sources
 
 MODULE = "pynvml"  # of the distribution nvidia-ml-py
 INSTALL = "pip install 'gpu-vitals[nvml]'"
@@ -29,6 +30,16 @@ NEVER = frozenset(
 )
 LOST = frozenset({GPU_IS_LOST, RESET_REQUIRED, GPU_NOT_FOUND})  # this GPU tells nothing any more
 CLOSED = frozenset({UNINITIALIZED, DRIVER_NOT_LOADED, MISMATCH})  # nothing can be read before it is opened anew
+
+# Not MISMATCH: what had the old driver open goes on with it.
+CAUSES = {
+    DRIVER_NOT_LOADED: sources.DRIVER,
+    NO_PERMISSION: sources.PERMISSION,
+    OPERATING_SYSTEM: sources.PERMISSION,
+    TIMEOUT: sources.HUNG,
+    GPU_IS_LOST: sources.LOST,
+    RESET_REQUIRED: sources.LOST,
+}
 
 LIBRARY_FIX = (
     "install the driver's libnvidia-compute package (libnvidia-ml.so.1); in a container, let the NVIDIA runtime mount "
@@ -73,7 +84,7 @@ def start(nvml: Any) -> None:
     except nvml.NVMLError as error:
         if error.value == LIBRARY_NOT_FOUND:
             raise Missing("the driver's library libnvidia-ml.so.1 is not on this machine", LIBRARY_FIX) from error
-        raise SourceError(f"nvml: cannot be opened: {words(error)}") from error
+        raise SourceError(f"nvml: cannot be opened: {words(error)}", cause=CAUSES.get(error.value, "")) from error
 
 
 def words(error: Any) -> str:

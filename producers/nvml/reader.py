@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from producers.nvml.library import CLOSED, LOST, NEVER, ask, words
+from producers.nvml.library import CAUSES, CLOSED, LOST, NEVER, ask, words
 from producers.nvml.ways import NAN, NONE_32, NONE_64, Asking, Value
 from producers.source import SourceError
 
@@ -157,6 +157,6 @@ class Reader(Generic[K]):
         if error.value in LOST:
             raise GpuLost(words(error)) from error
         if error.value in CLOSED:
-            raise SourceError(f"nvml: {words(error)}") from error
+            raise SourceError(f"nvml: {words(error)}", cause=CAUSES.get(error.value, "")) from error
         self.trouble = words(error)
         return NAN

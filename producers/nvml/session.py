@@ -13,9 +13,10 @@ from producers.host import now_ms
 from producers.nvml.device import Device
 from producers.nvml.events import Events, Happened
 from producers.nvml.inventory import identify, with_peers
-from producers.nvml.library import start, text, words
+from producers.nvml.library import CAUSES, start, text, words
 from producers.source import SourceError
 from producers.watched import WATCHED
+from schemas import sources
 from schemas.records import GpuInfo
 
 CHECK_S = 30.0  # from one look at what rarely changes to the next
@@ -61,7 +62,7 @@ class Session:
         except BaseException as error:
             nvml.nvmlShutdown()
             if isinstance(error, nvml.NVMLError):
-                raise SourceError(f"nvml: {words(error)}") from error
+                raise SourceError(f"nvml: {words(error)}", cause=CAUSES.get(error.value, "")) from error
             raise
         handles = {device.gpu: device.handle for device in self.devices if device.handle is not None}
         self.events = Events(nvml, handles, deque() if xids is None else xids, now)
@@ -116,7 +117,7 @@ class Session:
         devices += [Device(self._nvml, info, None, (), why) for info in missing]
         self.nameless = max(0, len(mute) - len(missing))
         if not devices and mute:
-            raise SourceError(f"nvml: no GPU can be opened: {mute[0]}")
+            raise SourceError(f"nvml: no GPU can be opened: {mute[0]}", cause=sources.LOST)
         if not devices:
-            raise NoGpu("nvml: the driver shows no GPU")
+            raise NoGpu("nvml: the driver shows no GPU", cause=sources.DRIVER)
         return sorted(devices, key=lambda device: device.info.bdf)

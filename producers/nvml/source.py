@@ -18,6 +18,7 @@ from producers.sampling import Sampler
 from producers.source import Observed, Source, SourceError
 from producers.watched import WATCHED
 from schemas import records
+from schemas.sources import HUNG
 
 WAIT_S = 5.0  # in which a read says something, or that there is nothing
 HUNG_S = 5.0  # after which a sample that has not come will not come soon
@@ -25,7 +26,7 @@ XIDS_WAIT_MS = 1000
 XIDS_PAUSE_S = 1.0  # after an error, and after a wait that was none
 STOP_S = 2.0  # more than a wait for Xids takes
 BUSY = "nvml: an earlier call has not come back yet"
-HUNG = "nvml: the driver has not answered for {:g} s; see the kernel log (Xid 119 or 120); reset the GPU, or reboot"
+HANGS = "nvml: the driver has not answered for {:g} s; see the kernel log (Xid 119 or 120); reset the GPU, or reboot"
 
 
 class Nvml(Source):
@@ -128,7 +129,7 @@ class Nvml(Source):
         if (hung or (self._sampling.done() and self._sampling.exception())) and (held := self._sampler.flush()):
             return held
         if hung:
-            raise SourceError(HUNG.format(HUNG_S))
+            raise SourceError(HANGS.format(HUNG_S), cause=HUNG)
         if not self._sampling.done():
             return []
         sampled, self._sampling = self._sampling, None
@@ -152,7 +153,7 @@ class Nvml(Source):
     async def _renew(self) -> None:
         """A new session; the driver is let go of in between, which is what makes it look anew."""
         if self._waits.busy:
-            raise SourceError(BUSY)
+            raise SourceError(BUSY, cause=HUNG)
         await self._calls.call(self._reopen)
         self._session = self._held
         self._due_at = self._wait_at = asyncio.get_running_loop().time()

@@ -12,6 +12,7 @@ from producers.nvml.events import Happened
 from producers.nvml.session import Session
 from producers.source import Observed
 from schemas import records
+from schemas.sources import LOST
 
 
 class Teller:
@@ -59,6 +60,7 @@ class Teller:
             source=self._source,
             state="failing" if trouble else "ok",
             detail=trouble or _silence(session),
+            cause=LOST if any(device.trouble for device in session.devices) or session.nameless else "",
         )
         if trouble or status.detail or "status" in self._told:
             yield from self._changed("status", "source", status, ts)

@@ -19,6 +19,8 @@ VOLATILE, AGGREGATE = 0, 1
 SINGLE_BIT, DOUBLE_BIT = 0, 1  # what pages were retired for
 POLICY_POWER, POLICY_THERMAL = 0, 1
 LINK_COUNT, LINK_STATE = 91, 165
+ALL_LINKS = 2**32 - 1  # instead of the number of a link, where NVLink 5 counts
+MEMORY_MAX = 2  # of the temperatures that something happens at
 FABRIC_COMPLETED, FABRIC_SUCCESS, FABRIC_FAILURE, FABRIC_UNRECOGNIZED = 3, 3, 4, 5
 
 
@@ -79,6 +81,21 @@ def fabric_status(nvml: Any, handle: Any) -> float | None:
     return None
 
 
+def sram_threshold(nvml: Any, handle: Any) -> float | None:
+    """Whether SRAM has had more uncorrectable errors than the field diagnostic accepts."""
+    if not hasattr(nvml, "c_nvmlEccSramErrorStatus_v1_t"):
+        return None
+    status = nvml.c_nvmlEccSramErrorStatus_v1_t()
+    status.version = nvml.nvmlEccSramErrorStatus_v1
+    if ask(nvml, "nvmlDeviceGetSramEccErrorStatus", handle, ctypes.byref(status)) is None:
+        return None
+    return float(status.bThresholdExceeded != 0)
+
+
+def _banks(availability: str) -> tuple[Way, ...]:
+    return (call("nvmlDeviceGetRowRemapperHistogram", take=lambda told: getattr(told, availability)),)
+
+
 def _violation(policy: int, id: int) -> tuple[Way, ...]:
     return Value(id), call("nvmlDeviceGetViolationStatus", policy, none=NONE_64, take=lambda told: told.violationTime)
 
@@ -113,7 +130,7 @@ def _links(ids: Iterable[int], scoped: int, unscoped: Iterable[int], counter: in
 # the errors of memory, are asked for with each sample, and what moves rarely less often.
 JUDGED_S = 5  # signals judge it
 EVIDENCE_S = 10  # it explains what others say
-CONSTANT_S = 60  # people set it
+CONSTANT_S = 60  # people set it, or it marks wear
 
 WAYS: dict[int, Asking] = {
     fields.SM_CLOCK: Asking((call("nvmlDeviceGetClockInfo", CLOCK_SM),)),
@@ -142,7 +159,7 @@ WAYS: dict[int, Asking] = {
     fields.ECC_SBE_VOLATILE: Asking(_ecc(3, CORRECTED, VOLATILE)),
     fields.ECC_DBE_VOLATILE: Asking(_ecc(4, UNCORRECTED, VOLATILE)),
     fields.ECC_SBE_AGGREGATE: Asking(_ecc(5, CORRECTED, AGGREGATE), EVIDENCE_S),
-    fields.ECC_DBE_AGGREGATE: Asking(_ecc(6, UNCORRECTED, AGGREGATE), EVIDENCE_S),
+    fields.ECC_DBE_AGGREGATE: Asking(_ecc(6, UNCORRECTED, AGGREGATE), JUDGED_S),
     fields.RETIRED_SBE: Asking(_pages(29, SINGLE_BIT), JUDGED_S),
     fields.RETIRED_DBE: Asking(_pages(30, DOUBLE_BIT), JUDGED_S),
     fields.RETIRED_PENDING: Asking((Value(31), call("nvmlDeviceGetRetiredPagesPendingStatus")), JUDGED_S),
@@ -150,12 +167,25 @@ WAYS: dict[int, Asking] = {
     fields.REMAPPED_UNCORRECTABLE: Asking(_rows(143, 1), JUDGED_S),
     fields.ROW_REMAP_PENDING: Asking(_rows(144, 2), JUDGED_S),
     fields.ROW_REMAP_FAILURE: Asking(_rows(145, 3), JUDGED_S),
+    fields.BANKS_LOW: Asking(_banks("low"), CONSTANT_S),
+    fields.BANKS_NONE: Asking(_banks("none"), CONSTANT_S),
+    fields.SRAM_THRESHOLD: Asking((sram_threshold,), CONSTANT_S),
+    fields.MEMORY_UNREPAIRABLE: Asking((call("nvmlDeviceGetUnrepairableMemoryFlag_v1"),), CONSTANT_S),
     fields.NVLINK_CRC_FLIT_TOTAL: Asking((Value(38),), JUDGED_S),
     fields.NVLINK_REPLAY_TOTAL: Asking((Value(52),), EVIDENCE_S),
     fields.NVLINK_RECOVERY_TOTAL: Asking((Value(59),), EVIDENCE_S),
     **_links(fields.NVLINK_CRC_FLIT, 163, (*range(32, 38), *range(96, 102)), 2),
     **_links(fields.NVLINK_REPLAY, 161, (*range(46, 52), *range(108, 114)), 0),
     **_links(fields.NVLINK_RECOVERY, 162, (*range(53, 59), *range(114, 120)), 1),
+    fields.MEMORY_TEMP_MAX: Asking((call("nvmlDeviceGetTemperatureThreshold", MEMORY_MAX),), CONSTANT_S),
+    fields.PCIE_GENERATION_MAX: Asking((call("nvmlDeviceGetMaxPcieLinkGeneration"),), CONSTANT_S),
+    fields.PCIE_WIDTH_MAX: Asking((call("nvmlDeviceGetMaxPcieLinkWidth"),), CONSTANT_S),
+    fields.PCIE_GENERATION: Asking((call("nvmlDeviceGetCurrPcieLinkGeneration"),), EVIDENCE_S),
+    fields.PCIE_WIDTH: Asking((call("nvmlDeviceGetCurrPcieLinkWidth"),), EVIDENCE_S),
+    fields.NVLINK_RX_ERRORS: Asking((Value(208, ALL_LINKS),), EVIDENCE_S),
+    fields.NVLINK_RECOVERED: Asking((Value(213, ALL_LINKS),), EVIDENCE_S),
+    fields.NVLINK_NOT_RECOVERED: Asking((Value(214, ALL_LINKS),), EVIDENCE_S),
+    fields.RECOVERY_ACTION: Asking((Value(230),), JUDGED_S),
 }
 
 

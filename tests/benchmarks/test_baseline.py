@@ -17,6 +17,7 @@ from schemas.fields import (
     ECC_SBE_VOLATILE,
     GPU_TEMP,
     GPU_TEMP_MARGIN,
+    MEMORY_TEMP,
     NVLINK_CRC_FLIT_TOTAL,
     PCIE_REPLAY_COUNTER,
     POWER,
@@ -35,7 +36,8 @@ START_MS = 1_767_225_600_000
 GAUGES = {
     GPU_TEMP: (40, 79, 81, 86, 91),
     GPU_TEMP_MARGIN: (30, 6, 5, 0, None, None),
-    CLOCK_EVENT_REASONS: (0x0, 0x1, 0x4, 0x20, 0x40, None),
+    MEMORY_TEMP: (60, 82, 89, 90, 95, None),
+    CLOCK_EVENT_REASONS: (0x0, 0x1, 0x4, 0x20, 0x40, 0x80, None),
     POWER: (100, 400, 690),
     POWER_LIMIT: (700, None),
 }

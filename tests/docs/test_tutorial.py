@@ -54,7 +54,7 @@ def recording(house: Path) -> Path:
     lines = []
     for second in range(120):
         ts = 1000 * (START_S + second)
-        value = {"node": "n1", "seq": second, "gpus": gpus, "ticks": [ts], "fields": {"140": [40 + second / 2, 40]}}
+        value = {"node": "n1", "seq": second, "gpus": gpus, "ticks": [ts], "fields": {"140": [20 + second / 2, 20]}}
         lines.append(json.dumps({"ts": ts, "node": "n1", "kind": "telemetry", "value": value}) + "\n")
     path = house / "rising.jsonl"
     path.write_text("".join(lines), "utf-8")

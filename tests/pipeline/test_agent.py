@@ -119,9 +119,11 @@ def test_its_imports_are_small_and_it_ends_in_order_while_kafka_is_away(tmp_path
     assert not imported & {"numpy", "faust", "mode", "processors", "cryptography"}
     assert "Traceback" not in errors
     store = Store(tmp_path / "spool", 1 << 20, boot="", now_ms=0)
-    kinds = [entry.kind for entry in store.peek(FAULTS, 1 << 20).entries]  # type: ignore[union-attr]
+    waiting = store.peek(FAULTS, 1 << 20).entries  # type: ignore[union-attr]
     store.close()
-    assert "kernel" in kinds
+    assert "kernel" in [entry.kind for entry in waiting]
+    leave = msgspec.json.decode(waiting[-1].value, type=records.SourceStatus)
+    assert (leave.source, leave.state) == ("agent", "ended"), "the silence that follows was asked for"
 
 
 def test_a_spool_that_another_agent_uses_is_refused_with_one_line(tmp_path: Path) -> None:

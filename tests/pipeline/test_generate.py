@@ -25,7 +25,10 @@ Schema = dict[str, Any]
 
 
 def decision() -> Schema:
-    return json_schemas.schema("decision", records.Decision)
+    """Without MIG instances, which hold the same inner types once more."""
+    schema = json_schemas.schema("decision", records.Decision)
+    del schema["properties"]["instances"], schema["$defs"]["InstanceHealth"]
+    return schema
 
 
 # --- compatibility ----------------------------------------------------------------------------------------

@@ -160,6 +160,12 @@ def test_blank_and_back_counts_what_happened_meanwhile() -> None:
 
 def test_what_no_counter_can_be_is_blank() -> None:
     assert rate(counted(50, -1, 52, math.inf, 55)) == 5
+    assert rate(counted(50, 2.0**63, 55)) == 5  # DCGM's sentinel of a 64-bit integer
+
+
+def test_counts_may_pass_what_is_no_value_elsewhere() -> None:
+    assert rate(counted(2**31, 2**31 + 1)) == 1
+    assert rate(counted(2**47 - 2, 2**47 + 3)) == 5
 
 
 def test_a_new_boot_restarts_the_count() -> None:

@@ -72,9 +72,10 @@ def test_an_event_leaves_with_its_slot() -> None:
 
 
 @pytest.mark.parametrize("much", [2.0**32, 1e30, np.inf])
-def test_a_slot_saturates_instead_of_wrapping(much: float) -> None:
-    window = RateWindow("errors", slots=SLOTS, slot_s=SLOT_S)
+@pytest.mark.parametrize(("dtype", "most"), [("u4", 2.0**32 - 1), ("u2", 65_535.0)])
+def test_a_slot_saturates_instead_of_wrapping(much: float, dtype: str, most: float) -> None:
+    window = RateWindow("errors", slots=SLOTS, slot_s=SLOT_S, dtype=dtype)
     state = Table(window.columns, 1).view(slice(0, 1))
     for _ in range(2):
-        assert window.add(state, np.array([0]), np.array([much])) == 2.0**32 - 1
+        assert window.add(state, np.array([0]), np.array([much])) == most
     assert window.expire(state, np.array([SLOTS * SLOT_S * 1000])) == 0

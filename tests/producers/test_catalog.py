@@ -5,6 +5,7 @@ import pytest
 from producers.bandwidth import BandwidthOutput
 from producers.catalog import FORMS, open_source
 from producers.dcgm.source import Dcgm
+from producers.diagnostic import DiagnosticFile
 from producers.exporter import Exporter
 from producers.journal import Journal
 from producers.kernel_log import KernelLog
@@ -28,6 +29,8 @@ from producers.source import SourceError
         ("kernel-log:/var/log/kern.log", KernelLog),
         ("exporter:http://localhost:9400/metrics", Exporter),
         ("exporter:page.prom", Exporter),
+        ("diagnostic:diag.json", DiagnosticFile),
+        ("diagnostic:2@diag.json", DiagnosticFile),
         ("nvlink-status:links.txt", NvlinkStatusOutput),
         ("bandwidth:nccl.txt", BandwidthOutput),
         ("simulator:16", Simulator),
@@ -42,7 +45,19 @@ def test_each_form_names_its_source(spec: str, kind: type) -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["", "nvml:0", "journal:x", "kmsg:x", "recording", "recording:", "exporter:", "dcgm:", "dcgm://", "dcgm:5555"],
+    [
+        "",
+        "nvml:0",
+        "journal:x",
+        "kmsg:x",
+        "recording",
+        "recording:",
+        "exporter:",
+        "diagnostic:",
+        "dcgm:",
+        "dcgm://",
+        "dcgm:5555",
+    ],
 )
 def test_an_error_names_what_is_allowed_in_one_line(spec: str) -> None:
     with pytest.raises(SourceError) as error:

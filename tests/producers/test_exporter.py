@@ -219,8 +219,9 @@ def test_nothing_for_too_long_is_an_error() -> None:
 def test_a_refused_connection_asks_whether_the_exporter_runs() -> None:
     with exporter(b"") as url:
         pass
-    with pytest.raises(SourceError, match="connection refused; is the exporter running there"):
+    with pytest.raises(SourceError, match="connection refused; is the exporter running there") as refused:
         scrape(url)
+    assert refused.value.cause == "exporter-down"
 
 
 def test_the_next_scrape_waits_for_its_time() -> None:

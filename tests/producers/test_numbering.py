@@ -45,7 +45,10 @@ def test_inventory_and_health_count_with_the_faults() -> None:
     health = Observed("n", "source", records.encode(records.SourceStatus(ts=1, node="n", source="s", state="ok")))
     result = records.CommandResult(ts=1, node="n", id="c1", action="reset", state="refused")
     answer = Observed("n", "command-result", records.encode(result))
-    assert [number(numbering.stamp(one))[1] for one in (fault(), inventory, health, answer)] == [1, 2, 3, 4]
+    test = records.Diagnostic(ts=1, node="n", uuid="GPU-a", tool="dcgmi diag", result="pass")
+    diagnostic = Observed("n", "diagnostic", records.encode(test))
+    said = fault(), inventory, health, answer, diagnostic
+    assert [number(numbering.stamp(one))[1] for one in said] == [1, 2, 3, 4, 5]
 
 
 def test_only_the_number_changes() -> None:

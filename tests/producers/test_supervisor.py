@@ -119,6 +119,25 @@ def test_health_is_told_when_it_changes_and_not_each_time() -> None:
     assert sink.details() == ["cable"]
 
 
+def test_what_is_wrong_is_told_by_machine_too_and_anew_when_it_is_another_thing() -> None:
+    failures = [SourceError("away", cause="engine-down")] * 2 + [SourceError("slow", cause="hung"), HANG]
+    sink = run(Script([fault(1)], *failures, [fault(2)]))
+    said = [msgspec.json.decode(one.value) for one in sink.entries if one.kind == "source"]
+    assert [(one["state"], one.get("cause", "")) for one in said] == [
+        ("ok", ""),
+        ("failing", "engine-down"),
+        ("failing", "hung"),
+        ("ok", ""),
+        ("ended", ""),
+    ]
+
+
+def test_a_source_that_goes_on_failing_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "AGAIN_S", 0.0)
+    sink = run(Script([fault(1)], *[SourceError("cable")] * 4, [fault(2)]))
+    assert sink.states() == ["ok", *["failing"] * 4, "ok", "ended"]
+
+
 @pytest.mark.parametrize(
     ("trouble", "why"),
     [

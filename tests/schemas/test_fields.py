@@ -15,6 +15,7 @@ from schemas.fields import (
     NVLINK_RECOVERY,
     NVLINK_REPLAY,
     POWER,
+    THERMAL_VIOLATION,
     is_blank,
 )
 
@@ -24,16 +25,30 @@ def test_old_and_new_names_are_the_same_field(name: str) -> None:
     assert BY_NAME[name].id == 390
 
 
+@pytest.mark.parametrize("name", ["GPU_TEMP_TLIMIT", "GPU_TEMP_LIMIT", "GPU_TEMP_MARGIN_CELSIUS"])
+def test_the_margin_has_one_more_name(name: str) -> None:
+    """Python's bindings and the headers of C did not agree on it."""
+    assert BY_NAME[f"DCGM_FI_DEV_{name}"].id == 153
+
+
 @pytest.mark.parametrize("links", [NVLINK_CRC_FLIT, NVLINK_REPLAY, NVLINK_RECOVERY])
 def test_every_link_has_a_counter_of_its_own(links: tuple[int, ...]) -> None:
     assert len(set(links)) == LINKS
     assert [FIELDS[field].name.rpartition("_L")[2] for field in links] == [str(link) for link in range(LINKS)]
 
 
-@pytest.mark.parametrize("sentinel", [9223372036854775792, 9223372036854775794, 140737488355328.0, float("nan")])
-@pytest.mark.parametrize("field", [MEMORY_TEMP, POWER, ECC_SBE_VOLATILE])
+@pytest.mark.parametrize("sentinel", [9223372036854775792, 9223372036854775794, 2.0**63, float("inf"), float("nan")])
+@pytest.mark.parametrize("field", [MEMORY_TEMP, POWER, ECC_SBE_VOLATILE, THERMAL_VIOLATION])
 def test_sentinels_are_blank(field: int, sentinel: float) -> None:
     assert is_blank(FIELDS[field], sentinel)
+
+
+@pytest.mark.parametrize("sentinel", [140737488355328.0, 140737488355331.0])
+def test_the_sentinel_of_doubles_is_a_number_for_integers_that_grow(sentinel: float) -> None:
+    """A GPU that was held back for 39 hours, in ns."""
+    assert is_blank(FIELDS[POWER], sentinel)
+    assert is_blank(FIELDS[GPU_TEMP], sentinel)
+    assert not is_blank(FIELDS[THERMAL_VIOLATION], sentinel)
 
 
 def test_a_small_sentinel_is_blank_for_gauges_and_a_number_for_counters() -> None:

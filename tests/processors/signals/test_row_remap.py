@@ -42,3 +42,24 @@ def test_pending_may_be_no_warning() -> None:
     policy = from_document("x", {"signals": {"row_remap": {"pending_is_warning": False}}})
     (score,) = judge(remaps(Observations().policy(0.0, policy), 1.0, 0, 1).tick(6.0)).scores
     assert score.score == 1.0
+
+
+def test_a_reset_clears_what_was_pending() -> None:
+    log = remaps(remaps(Observations(), 1.0, 0, 1).tick(6.0), 7.0, 0, 0).tick(12.0)
+    assert judge(log).scores[-1].score == 1.0
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "cap"),
+    [
+        ((1, 0), (None, None), 0.0),
+        ((1, 0), (None, 0), 0.0),
+        ((1, 1), (None, 0), 0.0),
+        ((0, 1), (None, None), 0.7),
+        ((0, 1), (0, None), 0.7),
+        ((0, 1), (None, 0), 1.0),  # the flag that was set is told, and is not set any more
+    ],
+)
+def test_a_blank_takes_nothing_back(first: Any, later: Any, cap: float) -> None:
+    log = remaps(remaps(Observations(), 1.0, *first).tick(6.0), 7.0, *later).tick(12.0)
+    assert judge(log).latest.popitem()[1].score == cap

@@ -97,6 +97,7 @@ def test_an_engine_that_is_killed_is_told_and_one_that_comes_back_is_read_again(
             await log.until(lambda: log.state()[0] == "failing")
             assert "127.0.0.1:5555" in log.state()[1]
             assert "systemctl start nvidia-dcgm" in log.state()[1]
+            assert log.all("source")[-1].cause == "engine-down"
             before = len(log.all("telemetry"))
             await asyncio.sleep(0.1)
             assert len(log.all("telemetry")) == before, "nobody knows these values"
@@ -135,6 +136,7 @@ def test_an_engine_that_hangs_is_told_soon_and_stops_nobody(double: Any, monkeyp
             await other.rounds(3)
             await log.until(lambda: log.state()[0] == "failing")
             assert "no answer within 0.3 s" in log.state()[1]
+            assert log.all("source")[-1].cause == "hung"
             monkeypatch.setattr(source, "CALL_S", 5.0)
             engine.xid(0, 31)
             engine.inject(0, TEMP, 77)
@@ -373,6 +375,7 @@ def test_mig_instances_that_are_made_while_we_watch_are_watched(double: Any) -> 
             await log.rounds(2)
             engine.instances = [((4, 7), (1, 0), 5, 0xFFFFFFFF), ((5, 9), (4, 7), 5, 0)]
             await log.until(lambda: log.all("inventory")[-1].gpus[0].mig)
+            assert log.all("inventory")[-1].gpus[0].instances == [5]
             await log.rounds(2)
             engine.xid(9, 43, kind=5)
             await log.until(lambda: log.xids())

@@ -91,6 +91,14 @@ class _Fabric(ctypes.Structure):
     _fields_ = [("version", ctypes.c_uint), ("status", ctypes.c_uint), ("state", ctypes.c_uint)]
 
 
+class _Banks(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint) for name in ("max", "high", "partial", "low", "none")]
+
+
+class _Sram(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint), ("volatileCor", ctypes.c_ulonglong), ("bThresholdExceeded", ctypes.c_uint)]
+
+
 class _Pci:
     def __init__(self, bus: str) -> None:
         self.busId = bus
@@ -118,10 +126,15 @@ class Gpu:
             "MarginTemperature": 46,
             "Violation": {0: 5_000_000_000, 1: 7_000_000},
             "RemappedRows": (1, 2, 1, 0),
+            "RowRemapperHistogram": _Banks(640, 0, 0, 2, 1),
+            "SramThreshold": 1,
+            "UnrepairableMemoryFlag_v1": 0,
             "RetiredPages": Error(3),
             "RetiredPagesPendingStatus": Error(3),
             "PcieReplayCounter": 6,
             "Fabric": (3, 0),
+            "TemperatureThreshold": {2: 95},
+            "PcieLink": {"MaxGeneration": 5, "MaxWidth": 16, "CurrGeneration": 4, "CurrWidth": 8},
         }
         self.values: dict[Any, Any] = {
             3: (ULL, 11),
@@ -140,6 +153,7 @@ class Gpu:
             143: (ULL, 2),
             144: (ULL, 1),
             145: (ULL, 0),
+            230: (UINT, 0),
         }
         for link in range(LINKS):
             self.values |= {(161, link): (ULL, 0), (162, link): (ULL, 0), (163, link): (ULL, link)}
@@ -156,6 +170,8 @@ class Nvml:
 
     NVMLError = NVMLError
     c_nvmlGpuFabricInfoV_t = _Fabric
+    c_nvmlEccSramErrorStatus_v1_t = _Sram
+    nvmlEccSramErrorStatus_v1 = 0x1000068
 
     def __init__(self, gpus: int = 2, *, opening: int = 0, driver: str = "580.82.07") -> None:
         self.gpus = [Gpu(number) for number in range(gpus)]
@@ -265,6 +281,21 @@ class Nvml:
     def nvmlDeviceGetMarginTemperature(self, handle: Any) -> int:
         return self._tell("nvmlDeviceGetMarginTemperature", handle, "MarginTemperature")
 
+    def nvmlDeviceGetTemperatureThreshold(self, handle: Any, threshold: int) -> int:
+        return self._tell("nvmlDeviceGetTemperatureThreshold", handle, "TemperatureThreshold")[threshold]
+
+    def nvmlDeviceGetMaxPcieLinkGeneration(self, handle: Any) -> int:
+        return self._tell("nvmlDeviceGetMaxPcieLinkGeneration", handle, "PcieLink")["MaxGeneration"]
+
+    def nvmlDeviceGetMaxPcieLinkWidth(self, handle: Any) -> int:
+        return self._tell("nvmlDeviceGetMaxPcieLinkWidth", handle, "PcieLink")["MaxWidth"]
+
+    def nvmlDeviceGetCurrPcieLinkGeneration(self, handle: Any) -> int:
+        return self._tell("nvmlDeviceGetCurrPcieLinkGeneration", handle, "PcieLink")["CurrGeneration"]
+
+    def nvmlDeviceGetCurrPcieLinkWidth(self, handle: Any) -> int:
+        return self._tell("nvmlDeviceGetCurrPcieLinkWidth", handle, "PcieLink")["CurrWidth"]
+
     def nvmlDeviceGetPowerUsage(self, handle: Any) -> int:
         return self._tell("nvmlDeviceGetPowerUsage", handle, "PowerUsage")
 
@@ -286,6 +317,19 @@ class Nvml:
 
     def nvmlDeviceGetRetiredPagesPendingStatus(self, device: Any) -> int:
         return self._tell("nvmlDeviceGetRetiredPagesPendingStatus", device, "RetiredPagesPendingStatus")
+
+    def nvmlDeviceGetRowRemapperHistogram(self, device: Any) -> Any:
+        return self._tell("nvmlDeviceGetRowRemapperHistogram", device, "RowRemapperHistogram")
+
+    def nvmlDeviceGetSramEccErrorStatus(self, device: Any, status: Any) -> int:
+        told = status._obj
+        if told.version != self.nvmlEccSramErrorStatus_v1:
+            raise NVMLError(25)
+        told.bThresholdExceeded = self._tell("nvmlDeviceGetSramEccErrorStatus", device, "SramThreshold")
+        return 0
+
+    def nvmlDeviceGetUnrepairableMemoryFlag_v1(self, device: Any) -> int:
+        return self._tell("nvmlDeviceGetUnrepairableMemoryFlag_v1", device, "UnrepairableMemoryFlag_v1")
 
     def nvmlDeviceGetPcieReplayCounter(self, handle: Any) -> int:
         return self._tell("nvmlDeviceGetPcieReplayCounter", handle, "PcieReplayCounter")

@@ -36,7 +36,9 @@ def test_a_node_where_all_is_well() -> None:
         Finding(
             "nvml fields",
             "ok",
-            "42 of 45 fields; not told by this driver and model: RETIRED_SBE, RETIRED_DBE, RETIRED_PENDING",
+            "52 of 58 fields; not told by this driver and model: RETIRED_SBE, RETIRED_DBE, RETIRED_PENDING, "
+            "NVLINK_COUNT_RX_ERRORS, NVLINK_COUNT_LINK_RECOVERY_SUCCESSFUL_EVENTS, "
+            "NVLINK_COUNT_LINK_RECOVERY_FAILED_EVENTS",
         ),
     ]
     assert (nvml.opened, nvml.sets) == (0, 0)
@@ -49,8 +51,8 @@ def test_an_old_gpu_tells_fewer_fields() -> None:
     shown, told, xids = look(lambda: nvml)
     assert shown.found.startswith("1 GPU (")
     assert told.found == (
-        "1 of 45 fields; not told by this driver and model: SM_CLOCK, MEM_CLOCK, CLOCK_THROTTLE_REASONS, MAX_SM_CLOCK, "
-        "MEMORY_TEMP, GPU_TEMP and 21 more"
+        "1 of 58 fields; not told by this driver and model: SM_CLOCK, MEM_CLOCK, CLOCK_THROTTLE_REASONS, MAX_SM_CLOCK, "
+        "MEMORY_TEMP, GPU_TEMP and 34 more"
     )
     assert xids == Finding("nvml xids", "warning", "not told for 0000:1a:00", "read the kernel's log too (source kmsg)")
 
@@ -61,8 +63,9 @@ def test_what_the_links_do_not_tell_is_said_once() -> None:
         del nvml.gpus[0].values[163, link]
     _, told = look(lambda: nvml)
     assert told.found == (
-        "24 of 45 fields; not told by this driver and model: RETIRED_SBE, RETIRED_DBE, RETIRED_PENDING, "
-        "NVLINK_CRC_FLIT_ERROR_COUNT of each link"
+        "34 of 58 fields; not told by this driver and model: RETIRED_SBE, RETIRED_DBE, RETIRED_PENDING, "
+        "NVLINK_COUNT_RX_ERRORS, NVLINK_COUNT_LINK_RECOVERY_SUCCESSFUL_EVENTS, "
+        "NVLINK_COUNT_LINK_RECOVERY_FAILED_EVENTS and 1 more"
     )
 
 

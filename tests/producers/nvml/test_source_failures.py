@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def test_a_lost_gpu_is_blank_and_named_and_the_others_go_on() -> None:
 
     status, during, after = with_source(nvml, use)
     assert status.detail.startswith(LOST)
+    assert status.cause == "lost"
     assert not of(records.Inventory, during)
     (*_, last) = ticks(during)
     assert last[A] == {}
@@ -139,9 +141,11 @@ def test_under_the_supervisor_it_comes_back_from_a_hang_and_from_a_driver_that_w
         nvml.answer()
         await eventually(lambda: states() == ["ok", "failing", "ok"])
         nvml.opened, nvml.opening = 0, 9  # the driver is unloaded
-        await eventually(lambda: states()[3:] == ["failing"])
+        await eventually(lambda: of(records.SourceStatus, said)[-1].cause == "driver")
         nvml.opening = 0
-        await eventually(lambda: states()[4:] == ["ok"])
+        await eventually(lambda: states()[-1] == "ok")
+        assert [one for one, _ in groupby(states()[2:])] == ["ok", "failing", "ok"]
+        assert of(records.SourceStatus, said)[1].cause == "hung"
         running.cancel()
         await asyncio.wait([running])
 

@@ -44,9 +44,22 @@ def test_an_h100_in_the_units_of_dcgm() -> None:
         fields.REMAPPED_UNCORRECTABLE: 2,
         fields.ROW_REMAP_PENDING: 1,
         fields.ROW_REMAP_FAILURE: 0,
+        fields.BANKS_LOW: 2,
+        fields.BANKS_NONE: 1,
+        fields.SRAM_THRESHOLD: 1,
+        fields.MEMORY_UNREPAIRABLE: 0,
         fields.NVLINK_CRC_FLIT_TOTAL: 3,
         fields.NVLINK_REPLAY_TOTAL: 4,
         fields.NVLINK_RECOVERY_TOTAL: 5,
+        fields.MEMORY_TEMP_MAX: 95,
+        fields.PCIE_GENERATION_MAX: 5,
+        fields.PCIE_WIDTH_MAX: 16,
+        fields.PCIE_GENERATION: 4,
+        fields.PCIE_WIDTH: 8,
+        fields.NVLINK_RX_ERRORS: None,  # of NVLink 5
+        fields.NVLINK_RECOVERED: None,
+        fields.NVLINK_NOT_RECOVERED: None,
+        fields.RECOVERY_ACTION: 0,
     } | dict(zip(NVLINK_CRC_FLIT, range(LINKS), strict=True))
 
 
@@ -121,6 +134,17 @@ def test_the_fabric_in_dcgms_numbers(state: int, status: int, expected: int) -> 
     nvml = opened()
     nvml.gpus[0].told["Fabric"] = (state, status)
     assert fabric_status(nvml, nvml.nvmlDeviceGetHandleByIndex(0)) == expected
+
+
+def test_nvlink_5_counts_for_all_links_together() -> None:
+    nvml = opened()
+    every = 2**32 - 1
+    nvml.gpus[0].values |= {(208, every): (ULL, 7), (213, every): (ULL, 2), (214, every): (ULL, 1)}
+    assert read(nvml, fields.NVLINK_RX_ERRORS, fields.NVLINK_RECOVERED, fields.NVLINK_NOT_RECOVERED) == {
+        fields.NVLINK_RX_ERRORS: 7,
+        fields.NVLINK_RECOVERED: 2,
+        fields.NVLINK_NOT_RECOVERED: 1,
+    }
 
 
 def test_a_gpu_without_fabric_says_nothing_of_it() -> None:
