@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any
 
 from pipeline.clock import wall_ms
-from pipeline.command_inbox import SOURCE as COMMANDS
 from pipeline.errors import UsageProblem
 from pipeline.intake import Intake
 from pipeline.kafka.ingress import KafkaIngress
@@ -128,11 +127,11 @@ class Agent:
         while (history and store.size > half) or (position is not None and store.lane(FAULTS).waiting_bytes > half):
             await asyncio.sleep(ROOM_S)
 
-    async def _answer(self, entries: Sequence[Observed], position: str | None) -> None:
-        """What is said to a command is numbered like all else, and never waits for room."""
+    async def _answer(self, entries: Sequence[Observed], *, source: str, position: str | None) -> None:
+        """What is said by none of the sources is numbered like all else, and never waits for room."""
         stamped = [self._spool.numbering.stamp(entry) for entry in entries]
         with self._watchdog.step("the spool has not taken what was answered"):
-            await self._intake.append(stamped, source=COMMANDS, position=position)
+            await self._intake.append(stamped, source=source, position=position)
 
     async def _take_leave(self, runs: Sequence[asyncio.Task[None]]) -> None:
         """Say, as the last thing, that the silence which follows is no fault: somebody has asked for it."""

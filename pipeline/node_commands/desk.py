@@ -191,7 +191,7 @@ class Desk:
         await self._finish(entry, result)
 
     def _dry(self, command: Command) -> CommandResult:
-        would = self._hands.would(command) or command.action
+        would = command.action if command.action == CANCEL else self._hands.would(command)
         return self._result(command, DRY_RUN, f"commands are not enabled here; it would have run: {would}")
 
     async def _finish(self, entry: Entry, result: CommandResult, said: Sequence[Observed] = ()) -> None:

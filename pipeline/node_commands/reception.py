@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from pipeline.command_inbox import SOURCE, CommandInbox
@@ -18,13 +18,12 @@ from producers.commands.node import Programs
 from producers.commands.pausable import Pausable
 from producers.driver import boot_id
 from producers.source import Observed, Source
+from producers.supervisor import Append
 from schemas.commands import Keys
 from schemas.fencing import Here
 
 JOURNAL = "commands.journal"  # beside the spool
 HOLDING = ("dcgm", "nvml")  # sources that have GPUs open, or watched
-
-Append = Callable[[Sequence[Observed], str | None], Awaitable[None]]
 
 
 def pausable(source: Source) -> Source:
@@ -61,11 +60,11 @@ class Reception:
         await CommandInbox(self._kafka, self._node, await self._spool.position(SOURCE), self._passed).run(self.desk)
 
     async def _report(self, said: Sequence[Observed]) -> bool:
-        await self._append(said, None)
+        await self._append(said, source=SOURCE, position=None)
         return await self._spool.settle()
 
     async def _passed(self, position: str) -> None:
-        await self._append([], position)
+        await self._append([], source=SOURCE, position=position)
 
 
 def _keys(path: str | None) -> Keys:

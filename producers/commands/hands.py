@@ -5,14 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from producers.commands import node, reset
+from producers.commands import diagnose, node, reset
 from producers.commands.node import Programs
-from producers.commands.outcome import Outcome, refused
+from producers.commands.outcome import Outcome
 from producers.commands.pausable import Pausable
 from schemas.commands import RESET
 from schemas.records import Command
-
-NOT_YET = "this agent does no {!r}"
 
 
 class Hands:
@@ -27,13 +25,19 @@ class Hands:
         return await node.gpus(self._programs)
 
     def would(self, command: Command) -> str:
-        """What `do` would run, as one types it; empty: it does no such thing."""
+        """What `do` would run, as one types it."""
         if command.action == RESET:
             return shlex.join(reset.command_line(self._programs, command.uuid))
-        return ""
+        return shlex.join(diagnose.command_line(self._programs, _level(command), command.uuid))
 
     async def do(self, command: Command, bdf: str) -> Outcome:
-        """bdf: of the GPU that it names."""
+        """command: a reset or a diagnostic. bdf: of the GPU that it names."""
         if command.action == RESET:
             return await reset.reset(self._programs, self._sources, command.uuid, bdf)
-        return refused("action", NOT_YET.format(command.action))
+        return await diagnose.diagnose(
+            self._programs, command.cluster, command.node, command.uuid, bdf, _level(command)
+        )
+
+
+def _level(command: Command) -> int:
+    return int(command.parameters.get("level", diagnose.LEVEL))

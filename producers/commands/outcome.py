@@ -27,6 +27,7 @@ NVIDIA_SMI = {
 
 # dcgmi's are DCGM's errors, of which the exit status keeps the last 8 bits.
 DCGMI = {
+    0: "it says that all is well",
     1: "it does not take an argument that it was given",
     204: "the package with the diagnostic (datacenter-gpu-manager with nvvs) is not installed",
     205: "the tests ended, and GPUs are to be isolated",
