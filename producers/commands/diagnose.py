@@ -6,7 +6,6 @@ GPU by the engine's number, which is neither the driver's index nor the order on
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 
@@ -113,7 +112,7 @@ def _words(own: diagnostic.GpuResult) -> str:
 
 
 async def _busy(programs: Programs, uuid: str, bdf: str) -> Outcome | None:
-    open_by = await asyncio.to_thread(node.open_by, bdf)
+    open_by = await node.open_by(bdf)
     seen = {each.pid: each for each in await node.compute_processes(programs, uuid)}
     if open_by:
         seen |= {each.pid: each for each in open_by.found if each.name not in holders.MONITORS}

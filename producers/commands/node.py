@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
+from producers.blocking import Blocking
 from producers.commands import holders
 from producers.commands.holders import Holder
 from producers.commands.tool import NotRun, run
 from producers.driver import driver_gpus, uuid_at
 from schemas.kernel_lines import canonical_bdf
+
+T = TypeVar("T")
 
 ASK_S = 20.0
 
@@ -25,7 +29,7 @@ class Programs(NamedTuple):
 
 async def gpus(programs: Programs) -> dict[str, str]:
     """UUID -> PCI address: from the kernel, else from nvidia-smi. Empty where neither tells."""
-    shown = {uuid: bdf for bdf, path in driver_gpus().items() if (uuid := uuid_at(path))}
+    shown = await _looked(_shown)
     return shown or {
         uuid: address
         for uuid, bus in await _query(programs, "--query-gpu=uuid,pci.bus_id")
@@ -39,10 +43,27 @@ async def compute_processes(programs: Programs, uuid: str) -> list[Holder]:
     return [Holder(int(pid), name) for gpu, pid, name in rows if gpu == uuid and pid.isdecimal()]
 
 
-def open_by(bdf: str) -> holders.Holders | None:
-    """Who has the GPU open; None: the driver does not tell which device it is."""
+async def open_by(bdf: str) -> holders.Holders | None:
+    """Who has the GPU open; None: the driver does not tell which device it is, or hangs."""
+    return await _looked(lambda: _open_by(bdf))
+
+
+def _shown() -> dict[str, str]:
+    return {uuid: bdf for bdf, path in driver_gpus().items() if (uuid := uuid_at(path))}
+
+
+def _open_by(bdf: str) -> holders.Holders | None:
     device = holders.device_of(bdf)
     return None if device is None else holders.holders_of(device)
+
+
+async def _looked(function: Callable[[], T | None]) -> T | None:
+    """What the driver's files say; None where it does not answer: reading them may hang as any call of it may."""
+    try:
+        async with asyncio.timeout(ASK_S):
+            return await Blocking().call(function)
+    except TimeoutError:
+        return None
 
 
 async def _query(programs: Programs, query: str, columns: int = 2) -> list[Sequence[str]]:

@@ -6,7 +6,6 @@ What this agent itself has open is let go of for as long as it takes.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -50,7 +49,7 @@ async def _released(sources: Sequence[Pausable]) -> AsyncIterator[None]:
 
 async def _busy(programs: Programs, uuid: str, bdf: str, but: Collection[int] = ()) -> Outcome | None:
     """Why it may not be reset now."""
-    open_by = await asyncio.to_thread(node.open_by, bdf)
+    open_by = await node.open_by(bdf)
     if open_by is None:
         return refused("unseen", f"the driver does not tell which device {uuid} is, so nobody knows who uses it")
     seen = {each.pid: each for each in [*await node.compute_processes(programs, uuid), *open_by.found]}
