@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 
 import msgspec
@@ -19,6 +20,7 @@ from producers.commands.hands import Hands
 from schemas import records
 from tests.pipeline.node_commands.scripted_desk import HERE, KEYS, command
 from tests.producers.commands.standins import BDF, OTHER, OTHER_BDF, UUID, Machine
+from tests.producers.commands.test_diagnose import DCGMI, DISCOVERY, TESTS, dcgm4
 
 NOW = 1_767_225_600_000
 
@@ -42,6 +44,7 @@ class Node:
         self.now_ms = NOW
         self.boot = "b1"
         self.said = []
+        self.diagnostics = []
         self.durable = True
         self.keys = KEYS
         self.offset = 0
@@ -68,6 +71,9 @@ class Node:
     async def report(self, said):
         for each in said:
             assert each.node == "n1"
+            if each.kind == "diagnostic":
+                self.diagnostics.append(msgspec.json.decode(each.value, type=records.Diagnostic))
+                continue
             self.said.append(msgspec.json.decode(each.value, type=records.CommandResult))
         return self.durable
 
@@ -106,6 +112,16 @@ def test_a_reset_is_started_done_and_told_with_all_that_names_it(machine):
     assert (done.exit_status, done.started) == (0, NOW)
     assert "successfully reset" in done.output
     assert machine.resets() == [f"--gpu-reset -i {UUID}"]
+
+
+def test_a_diagnostic_is_told_as_a_record_of_its_own_before_the_result(machine):
+    machine.programs = machine.programs._replace(dcgmi=machine.program("dcgmi", DCGMI))
+    machine.say("discovery", DISCOVERY)
+    machine.say("diag", json.dumps(dcgm4(dict.fromkeys(TESTS, "Pass"))))
+    node = played(machine, command(NOW, action="diagnose", parameters={"level": 2}))
+    assert [(result.state, result.reason) for result in node.said] == [("started", ""), ("done", "pass")]
+    (diagnostic,) = node.diagnostics
+    assert (diagnostic.uuid, diagnostic.result, diagnostic.level) == (UUID, "pass", 2)
 
 
 def test_unless_it_is_enabled_it_only_says_what_it_would_have_run(machine):
