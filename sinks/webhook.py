@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.error import HTTPError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import Request, build_opener
 
 from schemas import topics
 from schemas.log import Record
 from sinks.newest import Newest
+from sinks.redirects import NoRedirect
 from sinks.shown import Gone, Shown, encode, shown
 from sinks.sink import Sink, SinkError
 
@@ -45,7 +46,7 @@ class Webhook(Sink):
         self._timeout_s = timeout_s
         self._newest = Newest()
         self._last: dict[str, tuple[float, str]] = {}  # key: weight and state
-        self._open = build_opener(_NoRedirect).open
+        self._open = build_opener(NoRedirect).open
 
     async def apply(self, topic: str, records: Sequence[Record], partition: int = 0) -> None:
         for record in records:
@@ -91,10 +92,3 @@ class Webhook(Sink):
             return self._token_file.read_text("ascii").strip()
         except (OSError, ValueError) as error:
             raise SinkError(f"{self._token_file}: {getattr(error, 'strerror', None) or error}") from None
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """Followed, a redirection would turn the POST into a GET, and show the token to others."""
-
-    def redirect_request(self, *args: Any) -> None:
-        return None

@@ -1,0 +1,1 @@
+"""One ticket for each incident that needs a person: what it says, and where it is kept."""

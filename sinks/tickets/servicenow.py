@@ -1,0 +1,101 @@
+"""ServiceNow: an incident by the Table API, found by its `correlation_id`.
+
+https://www.servicenow.com/docs/bundle/latest-api-reference/page/integrate/inbound-rest/concept/c_TableAPI.html
+`priority` cannot be set there: ServiceNow works it out of impact and urgency. Work notes are never written, as each
+would stay, and a repeated call would write it twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sinks.tickets.http_client import HttpClient
+from sinks.tickets.text import plain
+from sinks.tickets.ticket import Ticket
+from sinks.tickets.tracker import Capabilities, Later, Missing, Ref, Tracker
+
+TABLE = "/api/now/table/incident"
+DESCRIPTION_MAX = 4000
+NEW, RESOLVED, CLOSED, CANCELED = "1", "6", "7", "8"  # of the field `state`
+IMPACT_URGENCY = {1: ("1", "1"), 2: ("1", "2"), 3: ("2", "2"), 4: ("2", "3")}  # ServiceNow's own table of priorities
+SETTLE_S = 60.0  # a creation whose answer we did not get may take effect late
+
+
+class ServiceNow(Tracker):
+    """close_code: one of the instance's own resolution codes. fields: more of them for new incidents."""
+
+    name = "servicenow"
+    capabilities = Capabilities(settle_s=SETTLE_S)
+
+    def __init__(self, client: HttpClient, close_code: str, fields: dict[str, str]) -> None:
+        self._client = client
+        self._close_code = close_code
+        self._fields = fields
+
+    @property
+    def where(self) -> str:
+        return self._client.base
+
+    async def find(self, ticket: Ticket) -> Ref | None:
+        query = {
+            "sysparm_query": f"correlation_id={ticket.correlation}^ORDERBYsys_created_on",
+            "sysparm_fields": "sys_id,state",
+            "sysparm_limit": "1",
+        }
+        try:
+            answer = await self._client.call("GET", TABLE, query=query)
+        except Missing as error:  # of the table, not of a record: the address is wrong
+            raise Later(str(error)) from None
+        found = _result(answer.body)
+        return _ref(found[0]) if found else None
+
+    async def create(self, ticket: Ticket, revision: int) -> Ref:
+        fields = {
+            **self._fields,
+            "correlation_id": ticket.correlation,
+            "correlation_display": "GPU Vitals",
+            **_content(ticket),
+        }
+        try:
+            answer = await self._client.call("POST", TABLE, fields)
+        except Missing as error:
+            raise Later(str(error)) from None
+        return _ref(_result(answer.body))
+
+    async def update(self, ref: Ref, ticket: Ticket, before: Ticket | None, revision: int, reopen: bool) -> Ref:
+        fields = _content(ticket)
+        if reopen and not (await self._now(ref)).is_open:
+            fields["state"] = NEW
+        answer = await self._client.call("PATCH", f"{TABLE}/{ref.key}", fields)
+        return _ref(_result(answer.body))
+
+    async def close(self, ref: Ref, ticket: Ticket, before: Ticket | None, revision: int) -> None:
+        fields = _content(ticket)
+        if (await self._now(ref)).is_open:
+            fields |= {"state": RESOLVED, "close_code": self._close_code, "close_notes": ticket.closed_because}
+        await self._client.call("PATCH", f"{TABLE}/{ref.key}", fields)
+
+    async def _now(self, ref: Ref) -> Ref:
+        answer = await self._client.call("GET", f"{TABLE}/{ref.key}", query={"sysparm_fields": "sys_id,state"})
+        return _ref(_result(answer.body))
+
+
+def _content(ticket: Ticket) -> dict[str, str]:
+    impact, urgency = IMPACT_URGENCY[ticket.priority]
+    return {
+        "short_description": ticket.title,
+        "description": plain(ticket, DESCRIPTION_MAX),
+        "impact": impact,
+        "urgency": urgency,
+    }
+
+
+def _result(body: Any) -> Any:
+    if not isinstance(body, dict) or "result" not in body:
+        raise Later("ServiceNow answers without a `result`: is that the right address?")
+    return body["result"]
+
+
+def _ref(record: Any) -> Ref:
+    state = str(record.get("state", NEW))
+    return Ref(str(record["sys_id"]), state not in (RESOLVED, CLOSED, CANCELED))
