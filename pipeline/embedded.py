@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -23,10 +24,11 @@ from pipeline.recorder import Recorder
 from pipeline.settings import Settings, parse_address
 from pipeline.sqlite_history import SqliteHistory
 from pipeline.sqlite_log import DataDirectoryError, SqliteLog
+from pipeline.tickets.build import ticket_sink
 from processors.policy import Policy, to_change
 from sinks.console import ConsoleSink
 from sinks.explain_http import ExplainPages
-from sinks.families import CONTENT_TYPE
+from sinks.families import CONTENT_TYPE, page
 from sinks.http import HttpServer
 from sinks.metrics import MetricsSink, StageStats
 from sinks.sink import Sink
@@ -85,6 +87,9 @@ class _Run:
         sinks: list[Sink] = [self._console or DecisionStream(sys.stdout.buffer)]
         if self._metrics:
             sinks.append(self._metrics)
+        self._tickets = ticket_sink(settings.tickets, os.environ, directory)
+        if self._tickets:
+            sinks.append(self._tickets)
         self._app = App(
             log,
             planned.sources,
@@ -125,7 +130,8 @@ class _Run:
         host, port = parse_address(self._settings.listen)
         metrics = self._metrics
         explain = explainer(lambda: SqliteHistory(self._directory))
-        pages = ExplainPages(lambda: (metrics.page(), CONTENT_TYPE), self._app.problems, self._app.waiting, explain)
+        shown = [each for each in (metrics, self._tickets) if each]
+        pages = ExplainPages(lambda: (page(*shown), CONTENT_TYPE), self._app.problems, self._app.waiting, explain)
         try:
             server = HttpServer(host, port, pages)
         except OSError as error:

@@ -12,6 +12,8 @@
     spool_dir = "/var/lib/gpu-vitals/a"   GPU_VITALS_AGENT_SPOOL_DIR=/var/lib/gpu-vitals/a
     [commands]
     keys = "/etc/gpu-vitals/keys.toml"    GPU_VITALS_COMMANDS_KEYS=/etc/gpu-vitals/keys.toml
+    [tickets]
+    to = "file"                           GPU_VITALS_TICKETS_TO=file
 
 The file is `--config FILE`, else `gpu-vitals.toml` in the working directory if there is one.
 """
@@ -30,6 +32,7 @@ from pipeline.errors import UsageProblem, most_similar
 from pipeline.kafka.settings import Kafka
 from pipeline.node_commands.settings import CommandSettings
 from pipeline.spool.settings import AgentSettings
+from pipeline.tickets.settings import TicketSettings
 
 FILE = "gpu-vitals.toml"
 PREFIX = "GPU_VITALS_"
@@ -37,6 +40,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {  # of the file
     "kafka": Kafka,
     "agent": AgentSettings,
     "commands": CommandSettings,
+    "tickets": TicketSettings,
 }
 LOOPBACK = "127.0.0.1"
 
@@ -53,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     time of simulated sources against real time. record: file that every stage's input is written to. follow:
     go on reading kernel logs as they grow. json: decisions as JSON lines, also on a terminal. cluster, node:
     what this machine's own sources call it. kafka: how to reach it, for the commands that do. agent: what it keeps.
-    commands: what it may do to its node.
+    commands: what it may do to its node. tickets: where they go.
     """
 
     sources: list[str] = []
@@ -70,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     kafka: Kafka = Kafka()
     agent: AgentSettings = AgentSettings()
     commands: CommandSettings = CommandSettings()
+    tickets: TicketSettings = TicketSettings()
 
 
 def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
@@ -150,6 +155,8 @@ def _from_text(variable: str, type_: type[msgspec.Struct], name: str, text: str)
     if name == "for_s":
         return parse_duration(text)
     expected = next(field.type for field in msgspec.structs.fields(type_) if field.name == name)
+    if name == "priorities":
+        return text.split()
     try:
         return msgspec.convert(text, expected, strict=False)
     except msgspec.ValidationError as error:

@@ -14,7 +14,7 @@ from pipeline.errors import UsageProblem
 if TYPE_CHECKING:
     from pipeline.settings import Settings
 
-NAMES = ("metrics", "decisions", "console", "webhook", "stream")
+NAMES = ("metrics", "decisions", "console", "webhook", "stream", "tickets")
 LISTENS = {"metrics": "9108", "decisions": "9109"}  # by itself; the others only where they are told to
 OF_WEBHOOK = "only `gpu-vitals sink webhook` takes it"
 
@@ -57,6 +57,7 @@ def command(
         console    for people: a live view on a terminal, else JSON lines; the newest of each GPU first
         webhook    POSTs each decision to --url, in order, until it is taken
         stream     JSON lines of decisions; goes on behind what it has written
+        tickets    one for each incident that needs a person, where the table [tickets] of the settings says
 
     Those that listen also serve /healthz, /readyz, and in /metrics how far they are. Nothing can be changed over
     HTTP. Outages of Kafka or of a receiver are waited for; nothing is lost.
@@ -76,6 +77,7 @@ def command(
         token_file=token_file,
         changes_only=changes_only,
         live_view=name == "console" and sys.stdout.isatty() and not settings.json,
+        tickets=settings.tickets,
     )
     run(name, settings.kafka, options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -21,6 +22,8 @@ from pipeline.kafka.follow import KafkaFollower
 from pipeline.kafka.history import KafkaHistory
 from pipeline.kafka.settings import Kafka
 from pipeline.settings import parse_address
+from pipeline.tickets.build import ticket_sink
+from pipeline.tickets.settings import TicketSettings
 from sinks.console import ConsoleSink
 from sinks.decisions_http import DecisionPages, DecisionsSink
 from sinks.explain_http import GPUS
@@ -31,6 +34,7 @@ from sinks.http import HttpServer, Pages
 from sinks.metrics import MetricsSink
 from sinks.sink import Sink
 from sinks.stream import DecisionLines, DecisionStream
+from sinks.tickets.sink import TicketSink
 from sinks.view import Facts
 from sinks.webhook import Webhook
 
@@ -45,6 +49,7 @@ class Options(NamedTuple):
     """What a sink is told beside where Kafka is. listen: [HOST:]PORT. group: its name among the groups of sinks.
 
     url, token_file, changes_only: of a webhook. live_view: the console draws instead of printing lines.
+    tickets: where they go.
     """
 
     listen: str | None = None
@@ -53,6 +58,7 @@ class Options(NamedTuple):
     token_file: Path | None = None
     changes_only: bool = False
     live_view: bool = False
+    tickets: TicketSettings = TicketSettings()
 
 
 def run(name: str, kafka: Kafka, options: Options) -> None:
@@ -74,6 +80,7 @@ class _Process:
             "console": lambda: ConsoleSink(self._facts) if options.live_view else DecisionLines(sys.stdout.buffer),
             "webhook": lambda: Webhook(options.url, options.token_file, options.changes_only),
             "stream": lambda: DecisionStream(sys.stdout.buffer),
+            "tickets": lambda: _tickets(options.tickets),
         }
         self._name = name
         self._sink = makers[name]()
@@ -131,7 +138,7 @@ class _Process:
 
     def _pages(self) -> Pages:
         collectors: list[Collector] = [FollowerMetrics(self._follower.stats)]
-        if isinstance(self._sink, MetricsSink):
+        if isinstance(self._sink, MetricsSink | TicketSink):
             collectors.append(self._sink)
 
         def metrics() -> tuple[bytes, str]:
@@ -171,3 +178,10 @@ class _Process:
             event_ms=newest.ts if newest else 0,
             notes=trouble[:NOTES] or list(self._warnings)[-NOTES:],
         )
+
+
+def _tickets(settings: TicketSettings) -> TicketSink:
+    sink = ticket_sink(settings, os.environ)
+    if sink is None:
+        raise UsageProblem("tickets.to: missing", 'to = "file", or another place, in the table [tickets]')
+    return sink

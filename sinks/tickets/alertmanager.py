@@ -76,10 +76,12 @@ def labels(ticket: Ticket) -> dict[str, str]:
 
 
 def _alert(ticket: Ticket, ends_s: float) -> dict[str, Any]:
-    """Without a time of its beginning Alertmanager takes that at which it first hears of it."""
+    """It is told with its beginning: without one Alertmanager takes the end for it."""
     now = time.time()
+    begins = min(ticket.opened / 1000, now) if ticket.opened else now
     return {
         "labels": labels(ticket),
         "annotations": {"summary": ticket.title, "description": markdown(ticket)},
+        "startsAt": datetime.fromtimestamp(begins, UTC).isoformat(),
         "endsAt": datetime.fromtimestamp(now + ends_s, UTC).isoformat(),
     }

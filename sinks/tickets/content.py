@@ -62,7 +62,7 @@ def of_case(
         id=id,
         cluster=first.said.cluster,
         is_open=bool(open_),
-        title=_title(first.said.node, [case.said.bdf for case in needed.values()], fault),
+        title=_title(first.said.node, [case.said.bdf for case in needed.values()], _name(evidence, root, first)),
         fault=fault,
         family=family,
         root=root,
@@ -112,6 +112,11 @@ def _title(node: str, slots: Sequence[str], fault: str) -> str:
     where = slots[0] if len(slots) == 1 else f"{len(slots)} GPUs"
     title = " ".join(f"{node} {where}: {fault}".split())
     return title if len(title) <= TITLE_MAX else title[: TITLE_MAX - 1] + "…"
+
+
+def _name(evidence: Sequence[Line], root: str, first: Case) -> str:
+    """The fault in few words: those of its cause, without places and counts."""
+    return next((line.text for line in evidence if line.what == root and line.text), first.said.cause)
 
 
 def _over(cases: Iterable[Case]) -> str:

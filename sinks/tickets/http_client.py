@@ -8,10 +8,11 @@ import re
 import ssl
 import time
 from collections.abc import Mapping
+from email.message import Message
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import HTTPSHandler, Request, build_opener
@@ -26,11 +27,6 @@ WORDS_MAX = 300  # of an error's body
 RETRY_AFTER_MAX_S = 3600.0
 # Not the ticket's fault: too early, too many, a conflict that passes; credentials and addresses that somebody mends.
 LATER = frozenset({401, 403, 407, 408, 409, 421, 423, 425, 429})
-
-
-class Answer(NamedTuple):
-    status: int
-    body: Any  # decoded JSON; None where there is none
 
 
 class Secret:
@@ -73,26 +69,27 @@ class HttpClient:
         context = ssl.create_default_context(cafile=ca_file)
         self._open = build_opener(NoRedirect, HTTPSHandler(context=context)).open
 
-    async def call(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Answer:
-        """One request, answered 2xx. Raises Later, Refused, Missing (404 and 410)."""
+    async def call(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Any:
+        """The decoded JSON of one answer, 2xx; None where it has no body. Raises Later, Refused, Missing (404, 410)."""
         headers = {"Accept": "application/json"}
         content = None if body is None else msgspec.json.encode(body)
         if content is not None:
             headers["Content-Type"] = "application/json"
         if self._secret:
             headers["Authorization"] = self._authorization()
-        return await self.send(method, path + (f"?{urlencode(query)}" if query else ""), headers, content)
+        return _decoded(await self.send(method, path + (f"?{urlencode(query)}" if query else ""), headers, content))
 
-    async def send(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None) -> Answer:
-        """The same with headers and bytes as they are."""
+    async def send(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None) -> bytes:
+        """The same, with headers and bytes as they are."""
         headers = {"User-Agent": "gpu-vitals", **headers}
         request = Request(self.base + path, content, headers, method=method)
         return await asyncio.to_thread(self._ask, request)
 
-    def _ask(self, request: Request) -> Answer:
+    def _ask(self, request: Request) -> bytes:
         try:
             with self._open(request, timeout=self._timeout_s) as answer:
-                return Answer(answer.status, _decoded(answer.read()))
+                content: bytes = answer.read()
+                return content
         except HTTPError as error:
             with error:
                 raise _failure(self.base, error.code, error.reason, error.headers, _words(error)) from None
@@ -107,7 +104,7 @@ class HttpClient:
         return f"Bearer {secret}"
 
 
-def _failure(base: str, status: int, reason: str, headers: HTTPMessage, words: str) -> Exception:
+def _failure(base: str, status: int, reason: str, headers: Message[str, str], words: str) -> Exception:
     said = f"{base}: {status} {reason}" + (f": {words}" if words else "")
     if status in (404, 410):
         return Missing(said)

@@ -60,7 +60,7 @@ class Jira(Tracker):
         }
         for _ in range(PAGES_MAX):
             try:
-                body = (await self._client.call("GET", f"{API}/search/jql", query=query)).body
+                body = await self._client.call("GET", f"{API}/search/jql", query=query)
             except Missing as error:  # no such path
                 raise Later(str(error)) from None
             if body["issues"]:
@@ -81,7 +81,7 @@ class Jira(Tracker):
             answer = await self._client.call("POST", f"{API}/issue", {"fields": fields})
         except Missing as error:
             raise Later(str(error)) from None
-        return Ref(str(answer.body["key"]))
+        return Ref(str(answer["key"]))
 
     async def update(self, ref: Ref, ticket: Ticket, before: Ticket | None, revision: int, reopen: bool) -> Ref:
         await self._client.call("PUT", f"{API}/issue/{ref.key}", {"fields": self._content(ticket)})
@@ -100,11 +100,11 @@ class Jira(Tracker):
         return fields
 
     async def _move(self, ref: Ref, *, to_open: bool) -> None:
-        issue = (await self._client.call("GET", f"{API}/issue/{ref.key}", query={"fields": "status"})).body
+        issue = await self._client.call("GET", f"{API}/issue/{ref.key}", query={"fields": "status"})
         if _ref(issue).is_open is to_open:
             return
         path = f"{API}/issue/{ref.key}/transitions"
-        offered = (await self._client.call("GET", path)).body["transitions"]
+        offered = (await self._client.call("GET", path))["transitions"]
         name = self._reopen_transition if to_open else self._close_transition
         fit = [each for each in offered if (each["name"] == name if name else _is_open(each["to"]) is to_open)]
         if not fit:

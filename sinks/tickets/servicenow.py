@@ -46,7 +46,7 @@ class ServiceNow(Tracker):
             answer = await self._client.call("GET", TABLE, query=query)
         except Missing as error:  # of the table, not of a record: the address is wrong
             raise Later(str(error)) from None
-        found = _result(answer.body)
+        found = _result(answer)
         return _ref(found[0]) if found else None
 
     async def create(self, ticket: Ticket, revision: int) -> Ref:
@@ -60,14 +60,14 @@ class ServiceNow(Tracker):
             answer = await self._client.call("POST", TABLE, fields)
         except Missing as error:
             raise Later(str(error)) from None
-        return _ref(_result(answer.body))
+        return _ref(_result(answer))
 
     async def update(self, ref: Ref, ticket: Ticket, before: Ticket | None, revision: int, reopen: bool) -> Ref:
         fields = _content(ticket)
         if reopen and not (await self._now(ref)).is_open:
             fields["state"] = NEW
         answer = await self._client.call("PATCH", f"{TABLE}/{ref.key}", fields)
-        return _ref(_result(answer.body))
+        return _ref(_result(answer))
 
     async def close(self, ref: Ref, ticket: Ticket, before: Ticket | None, revision: int) -> None:
         fields = _content(ticket)
@@ -77,7 +77,7 @@ class ServiceNow(Tracker):
 
     async def _now(self, ref: Ref) -> Ref:
         answer = await self._client.call("GET", f"{TABLE}/{ref.key}", query={"sysparm_fields": "sys_id,state"})
-        return _ref(_result(answer.body))
+        return _ref(_result(answer))
 
 
 def _content(ticket: Ticket) -> dict[str, str]:

@@ -67,7 +67,7 @@ class TicketSink(Sink, Collector):
         self._applied = Applied()
         self._news = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self.unreadable: Counter[str] = Counter()
 
     async def apply(self, topic: str, records: Sequence[Record], partition: int = 0) -> None:
@@ -90,7 +90,7 @@ class TicketSink(Sink, Collector):
 
         A call under way is let finish: what becomes of one that is cancelled nobody would know.
         """
-        self._stopping = True
+        self._stopping.set()
         self._news.set()
         if self._work:
             await asyncio.wait([self._work], timeout=STOP_S)
@@ -109,12 +109,12 @@ class TicketSink(Sink, Collector):
             wait_s = await self._desk.step()
             if wait_s == 0.0:
                 continue
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(IDLE_S if wait_s is None else wait_s, IDLE_S)):
                     await self._news.wait()
-                    await asyncio.sleep(0.0 if self._stopping else SETTLE_S)
+                    await asyncio.sleep(0.0 if self._stopping.is_set() else SETTLE_S)
             self._news.clear()
 
     def collect(self) -> Iterator[Metric]:

@@ -94,7 +94,7 @@ def _fault(ticket: Ticket) -> Iterator[str]:
 def _nvidia(ticket: Ticket) -> Iterator[str]:
     for each in ticket.nvidia:
         name = f"Xid {each.code}" + (f" ({each.mnemonic})" if each.mnemonic else "")
-        cause = f"; to find the cause {each.investigatory}" if each.investigatory else ""
+        cause = f"; to find the cause {each.investigatory}" if each.investigatory not in ("", each.immediate) else ""
         yield f"{name}: {each.immediate or 'nothing at once'}{cause}"
 
 
