@@ -23,6 +23,7 @@ from sinks.tickets.view import Name, View
 BACKOFF_S = (1.0, 300.0)
 UPDATE_S = 300.0  # between two updates that can wait: more evidence, another number
 VANISHED_S = 60.0
+REFUSED_S = 3600.0  # somebody may have mended what it was refused for
 TRIED_MAX = 64
 GONE = "its GPU is back in service, or has another case"
 
@@ -48,7 +49,7 @@ class Desk:
 
     Guarantees: of each incident that was seen open one ticket, whatever crashes in between, as far as the tracker
         can find what it was given; graver changes at once, others every five minutes at most; what the tracker
-        refuses is left out until the ticket changes, and the others go on.
+        refuses is left out until the ticket changes, or for an hour, and the others go on.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Desk:
         self._pace = pace
         self._due: dict[Name, float] = {}  # what may differ: when to look at it
         self._since: dict[Name, float] = {}  # what does differ: since when
-        self._refused: dict[Name, str] = {}  # digest of what was refused
+        self._refused: dict[Name, tuple[str, float]] = {}  # digest of what was refused, and when to try once more
         self._paused_until = 0.0
         self._failures = 0  # in a row
         self._tries: Counter[Name] = Counter()  # in vain, of each ticket
@@ -123,11 +124,14 @@ class Desk:
         """Bring it as far as it goes now, and set when to look again."""
         row = self._memory.rows.get(name)
         ticket = self._wanted(name, row)
-        if ticket is None or digest(ticket) == self._refused.get(name):
+        now = self._clock()
+        if ticket is None:
             self._leave(name, None)
             return
-        self._refused.pop(name, None)
-        now = self._clock()
+        refused, retry = self._refused.get(name, ("", 0.0))
+        if digest(ticket) == refused and now < retry:
+            self._leave(name, retry)
+            return
         if wait_s := self._may_wait(row, ticket, now):
             self._leave(name, now + wait_s)
             return
@@ -135,14 +139,16 @@ class Desk:
         try:
             again_s = await self._send(row, ticket)
         except Refused as refusal:
-            self._refused[name] = digest(ticket)
             self.failures["refused"] += 1
-            logger.error("ticket %s left out: %s: %s", ticket.id, self._tracker.where, refusal)
+            if digest(ticket) != refused:
+                logger.error("ticket %s left out: %s: %s", ticket.id, self._tracker.where, refusal)
+            self._refused[name] = digest(ticket), now + REFUSED_S
             self._since.pop(name, None)
-            self._leave(name, None)
+            self._leave(name, now + REFUSED_S)
         except Missing:
             self._vanished(name, ticket)
         else:
+            self._refused.pop(name, None)
             self._leave(name, self._clock() + again_s if again_s else None)
 
     def _vanished(self, name: Name, ticket: Ticket) -> None:
@@ -186,7 +192,7 @@ class Desk:
         if row.state == WANTED:
             if wait_s := await self._open(row, ticket):
                 return wait_s
-            return _AT_ONCE_S  # it may be over already, or have to be kept alive
+            return self._tracker.capabilities.alive_s if ticket.is_open else _AT_ONCE_S  # over already: close it
         ref, revision = Ref(row.key, row.state == OPEN), row.revision + 1
         await self._pace()
         if ticket.is_open:

@@ -25,8 +25,9 @@ from sinks.tickets.tracker import Later, Missing, Refused
 TIMEOUT_S = 20.0
 WORDS_MAX = 300  # of an error's body
 RETRY_AFTER_MAX_S = 3600.0
-# Not the ticket's fault: too early, too many, a conflict that passes; credentials and addresses that somebody mends.
-LATER = frozenset({401, 403, 407, 408, 409, 421, 423, 425, 429})
+# Not the ticket's fault: too early, too many, a conflict that passes; credentials that somebody mends. 403 is its own:
+# ServiceNow says so of single records.
+LATER = frozenset({401, 407, 408, 409, 421, 423, 425, 429})
 
 
 class Secret:

@@ -201,14 +201,15 @@ def test_a_ticket_that_always_breaks_the_server_does_not_keep_others_waiting(of,
 
 def test_what_is_refused_is_left_out_until_it_changes_and_the_rest_goes_on(of, system, caplog):
     process = Process(of, system)
-    system.fails = [None, Refused("400 Bad Request: field `x` is required")]
+    system.fails = [None, Refused("400 Bad Request: field `x` is required"), None, None]
+    system.fails += 23 * [None, Refused("400 Bad Request: field `x` is required")]
     of.case(gpu=1)
     of.case(gpu=2, incident=OTHER)
-    process.work(86_400.0)
+    process.work(86_000.0)
     assert system.states() == {OTHER: [True]}
     stats = process.desk.stats()
     assert (stats.open, stats.unsent, stats.refused, stats.oldest_unsent_s) == (1, 0, 1, 0.0)
-    assert process.desk.failures == {"refused": 1}
+    assert process.desk.failures == {"refused": 24}, "once an hour it is tried again"
     (record,) = caplog.records
     assert record.getMessage() == f"ticket {ID} left out: memory: 400 Bad Request: field `x` is required"
     of.case(gpu=1, action="remove-node", after_s=1)
@@ -362,7 +363,7 @@ class Life:
 EVENTS = st.lists(
     st.tuples(
         st.integers(1, 3),  # GPU
-        st.sampled_from(["draining", "drained", "in-service", "gone", "merge", "split", "work"]),
+        st.sampled_from(["draining", "drained", "in-service", "gone", "merge", "split", "work", "restart"]),
         st.sampled_from(["i1", "i2", "i3"]),
         st.sampled_from(["evict", "remove-node"]),
     ),
@@ -399,6 +400,8 @@ def test_whatever_crashes_each_incident_has_one_ticket_in_the_right_state(events
             of.add(topics.EVICTIONS, f"GPU-{gpu}", None)
         elif what in ("merge", "split"):
             of.incident(incident, into="i0" if what == "merge" else "")
+        elif what == "restart":
+            process = start(process.now)
         elif what != "work":
             of.case(gpu=gpu, state=what, incident=incident, action=action, opened=T + at)
         else:
