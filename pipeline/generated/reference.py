@@ -28,6 +28,9 @@ from sinks.decisions_http import DecisionPages
 from sinks.fleet import Fleet
 from sinks.follower_metrics import FollowerMetrics, FollowerStats
 from sinks.metrics import MetricsSink
+from sinks.tickets.dry_run import DryRun
+from sinks.tickets.memory import Memory
+from sinks.tickets.sink import TicketSink
 
 FOLDER = "docs/reference"
 HELP_WIDTH = 100
@@ -216,6 +219,9 @@ def metrics() -> str:
         _metrics(followers),
         asked,
         _metrics(api),
+        "## Of tickets",
+        "`gpu-vitals run` and `gpu-vitals sink tickets` show them where [tickets](../tickets.md) are asked for.",
+        _metrics(TicketSink(DryRun(""), Memory(None))),
     )
 
 

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 class Stats(NamedTuple):
     """open, closed: as we have left them there. unsent: they differ from what they should be. refused: left out.
 
+    to_check: open ones that name outputs to check again.
     oldest_unsent_s: how long the oldest of the unsent has waited; 0: none does. outage: what everything waits for.
     """
 
@@ -40,6 +41,7 @@ class Stats(NamedTuple):
     closed: int = 0
     unsent: int = 0
     refused: int = 0
+    to_check: int = 0
     oldest_unsent_s: float = 0.0
     outage: str = ""
 
@@ -105,7 +107,8 @@ class Desk:
 
     def stats(self) -> Stats:
         """May be asked from any thread."""
-        states = Counter(row.state for row in list(self._memory.rows.values()))
+        rows = list(self._memory.rows.values())
+        states = Counter(row.state for row in rows)
         oldest = min(list(self._since.values()), default=None)
         now = self._clock()
         waiting = {name for name, due in list(self._due.items()) if due <= now}
@@ -114,6 +117,7 @@ class Desk:
             closed=states[CLOSED],
             unsent=len(waiting | self._since.keys()),
             refused=len(self._refused),
+            to_check=sum(row.state == OPEN and bool(row.ticket.checks) for row in rows),
             oldest_unsent_s=max(0.0, now - oldest) if oldest is not None else 0.0,
             outage=self._outage,
         )

@@ -130,6 +130,12 @@ class TicketSink(Sink, Collector):
                 (("refused",), stats.refused),
             ],
         )
+        yield gauge(
+            "gpu_vitals_tickets_outputs_to_check",
+            "Open tickets that name outputs to check again.",
+            (),
+            [((), stats.to_check)],
+        )
         yield counter(
             "gpu_vitals_ticket_failures",
             "Calls that the ticket system did not take: outage (tried again), refused (not before it changes).",

@@ -29,6 +29,10 @@ AGENT = '{job="gpu-vitals-agent", instance="a1"}'
 TIMES = tuple(f"gpu_vitals_stage_{what}_timestamp_seconds" for what in ("last_commit", "watermark", "checkpoint"))
 COMMITS = 'gpu_vitals_stage_commit_seconds_bucket{stage="node", le="%s"}'
 UNKNOWN, FAILED, FINE = (f'gpu_vitals_gpus{{condition="{each}"}}' for each in ("unknown", "failed", "healthy"))
+TICKETS = '{job="gpu-vitals-sink", instance="t", sink="tickets"%s}'
+UNSENT = "gpu_vitals_ticket_oldest_unsent_seconds" + TICKETS % ""
+REFUSED = "gpu_vitals_tickets" + TICKETS % ', state="refused"'
+TO_CHECK = "gpu_vitals_tickets_outputs_to_check" + TICKETS % ""
 FAILS_MORE = "10x240 11x480"
 ON_AND_ON = f"0+15x{3 * HOUR}"
 STOPS = "0+15x240 3600x480"  # a time stamp that stays where it is
@@ -50,6 +54,11 @@ HEALTHY = {
     **{f"gpu_vitals_sink_lag_seconds{at}": constant(0) for at in SINKS},
     **{f"gpu_vitals_sink_retries_total{at}": constant(0) for at in SINKS},
     **{COMMITS % le: ON_AND_ON for le in ("0.05", "5", "+Inf")},
+    UNSENT: constant(0),
+    REFUSED: constant(0),
+    TO_CHECK: constant(0),
+    "gpu_vitals_spool_lost_total" + AGENT: constant(3),
+    "gpu_vitals_spool_in_memory" + AGENT: constant(0),
     "gpu_vitals_dead_letters_total": constant(7),
     "gpu_vitals_decisions_total": constant(1000),
     FINE: constant(990),
@@ -146,6 +155,15 @@ STORIES = [  # what is otherwise than in HEALTHY, so many minutes after it began
         60,
         "SinkRetrying ticket metrics",
     ),
+    ("the ticket system is away", {UNSENT: "0x240 0+15x480"}, 14, ""),
+    ("it stays so for a quarter of an hour", {UNSENT: "0x240 0+15x480"}, 17, "TicketsUnsent ticket"),
+    ("a ticket is refused", {REFUSED: "0x240 1x480"}, 16, "TicketsRefused ticket"),
+    ("outputs are to be checked", {TO_CHECK: "0x240 1x1200"}, 60, ""),
+    ("nobody has checked them", {TO_CHECK: "0x240 1x1200"}, 241, "OutputsToCheck ticket"),
+    ("an agent drops telemetry", {"gpu_vitals_spool_lost_total" + AGENT: "3x240 9x480"}, 1, "SpoolLost ticket"),
+    ("it did so yesterday", {"gpu_vitals_spool_lost_total" + AGENT: "3x240 9x480"}, 90, ""),
+    ("a spool's disk fails for a moment", {"gpu_vitals_spool_in_memory" + AGENT: "0x240 1x20 0x480"}, 10, ""),
+    ("it stays broken", {"gpu_vitals_spool_in_memory" + AGENT: "0x240 1x480"}, 16, "SpoolInMemory ticket"),
     ("a dead letter", {"gpu_vitals_dead_letters_total": "7x240 8x480"}, 1, "DeadLetters ticket"),
     ("the first dead letter ever", {"gpu_vitals_dead_letters_total": "0x240 1x480"}, 1, "DeadLetters ticket"),
     ("a dead letter of yesterday", {"gpu_vitals_dead_letters_total": "7x240 8x480"}, 90, ""),

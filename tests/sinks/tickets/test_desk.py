@@ -166,7 +166,7 @@ def test_an_outage_of_a_day_loses_and_doubles_nothing_and_is_said_once(of, syste
     system.fails = []
     process.work(2 * BACKOFF_S[1])
     assert system.states() == {ID: [False], OTHER: [False], "another": [True]}, "what came and went has its ticket, too"
-    assert process.desk.stats()[2:] == (0, 0, 0.0, "")
+    assert process.desk.stats()[2:] == (0, 0, 0, 0.0, "")
     assert [record.getMessage() for record in caplog.records] == [
         "tickets wait: ticket system is away",
         "tickets go on",

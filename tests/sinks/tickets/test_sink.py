@@ -92,11 +92,13 @@ def test_its_metrics_tell_what_is_there_and_what_is_not():
     of, system = Topics(), System()
     of.case(gpu=1)
     of.case(gpu=2, incident="another")
+    of.check(gpu=1)
     system.fails = [None, None, Later("away")]
     text = page(fed(system, of)).decode()
     assert 'gpu_vitals_tickets{state="open"} 1.0' in text
     assert 'gpu_vitals_tickets{state="unsent"} 1.0' in text
     assert 'gpu_vitals_ticket_failures_total{reason="outage"} 1.0' in text
+    assert "gpu_vitals_tickets_outputs_to_check 1.0" in text
     assert "gpu_vitals_tickets_enabled 1.0" in text
 
 
