@@ -76,6 +76,7 @@ class Desk:
         self._failures = 0  # in a row
         self._tries: Counter[Name] = Counter()  # in vain, of each ticket
         self._outage = ""
+        self._ending = False
         self.failures: Counter[str] = Counter()
 
     def begin(self) -> None:
@@ -83,6 +84,11 @@ class Desk:
         now = self._clock()
         self._memory.forget_closed(round(1000 * now))
         self._due |= dict.fromkeys(self._memory.rows, now)
+
+    def end(self) -> None:
+        """The last steps follow: what could wait for more is told now."""
+        self._ending = True
+        self._due = dict.fromkeys(self._due, self._clock())
 
     async def step(self) -> float | None:
         """Deal with the ticket that has been due for longest. Returns the seconds until the next is; None: none is.
@@ -95,10 +101,17 @@ class Desk:
         if not self._due:
             return None
         name, due = min(self._due.items(), key=lambda each: each[1])
-        if (wait_s := max(due, self._paused_until) - now) > 0:
-            return wait_s
+        if due > now:
+            return due - now
+        ticket = self._to_send(name)
+        if ticket is None:
+            return 0.0
+        self._since.setdefault(name, now)
+        if self._paused_until > now:
+            self._due[name] = self._paused_until
+            return 0.0
         try:
-            await self._deal(name)
+            await self._deal(name, ticket)
         except SinkError as outage:
             self._fails(name, outage)
         else:
@@ -110,36 +123,37 @@ class Desk:
         rows = list(self._memory.rows.values())
         states = Counter(row.state for row in rows)
         oldest = min(list(self._since.values()), default=None)
-        now = self._clock()
-        waiting = {name for name, due in list(self._due.items()) if due <= now}
         return Stats(
             open=states[OPEN],
             closed=states[CLOSED],
-            unsent=len(waiting | self._since.keys()),
+            unsent=len(self._since),
             refused=len(self._refused),
             to_check=sum(row.state == OPEN and bool(row.ticket.checks) for row in rows),
-            oldest_unsent_s=max(0.0, now - oldest) if oldest is not None else 0.0,
+            oldest_unsent_s=max(0.0, self._clock() - oldest) if oldest is not None else 0.0,
             outage=self._outage,
         )
 
     # --- one ticket ----------------------------------------------------------------------------------------------
 
-    async def _deal(self, name: Name) -> None:
-        """Bring it as far as it goes now, and set when to look again."""
-        row = self._memory.rows.get(name)
+    def _to_send(self, name: Name) -> Ticket | None:
+        """None: there is nothing to send, or not yet; it is set when to look again."""
+        row, now = self._memory.rows.get(name), self._clock()
         ticket = self._wanted(name, row)
-        now = self._clock()
         if ticket is None:
             self._leave(name, None)
-            return
+            return None
         refused, retry = self._refused.get(name, ("", 0.0))
-        if digest(ticket) == refused and now < retry:
-            self._leave(name, retry)
-            return
-        if wait_s := self._may_wait(row, ticket, now):
-            self._leave(name, now + wait_s)
-            return
-        self._since.setdefault(name, now)
+        again = now < retry and digest(ticket) == refused
+        until = retry if again else now + self._may_wait(row, ticket, now)
+        if until > now:
+            self._leave(name, until)
+            return None
+        return ticket
+
+    async def _deal(self, name: Name, ticket: Ticket) -> None:
+        """Bring it as far as it goes now, and set when to look again."""
+        row, now = self._memory.rows.get(name), self._clock()
+        refused, _ = self._refused.get(name, ("", 0.0))
         try:
             again_s = await self._send(row, ticket)
         except Refused as refusal:
@@ -183,7 +197,7 @@ class Desk:
         if row.ticket.grave != ticket.grave:
             return 0.0
         age_s = now - row.sent_ms / 1000
-        wait_s = _NEVER_S if row.ticket == ticket else UPDATE_S - age_s
+        wait_s = _NEVER_S if row.ticket == ticket else 0.0 if self._ending else UPDATE_S - age_s
         if alive_s := self._tracker.capabilities.alive_s:
             wait_s = min(wait_s, alive_s - age_s)
         return max(wait_s, 0.0)

@@ -105,12 +105,17 @@ class TicketSink(Sink, Collector):
         return self._desk.stats()
 
     async def _run(self) -> None:
+        ended = False
         while True:
             wait_s = await self._desk.step()
             if wait_s == 0.0:
                 continue
-            if self._stopping.is_set():
+            if ended:
                 return
+            if self._stopping.is_set():
+                self._desk.end()
+                ended = True
+                continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(IDLE_S if wait_s is None else wait_s, IDLE_S)):
                     await self._news.wait()

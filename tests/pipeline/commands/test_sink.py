@@ -37,6 +37,10 @@ def complaint(capsys, *args):
             "error: --url does not go with decisions\n  help: only `gpu-vitals sink webhook` takes it\n",
         ),
         (
+            ["tickets"],
+            'error: tickets.to: missing\n  help: to = "file", or another place, in the table [tickets]\n',
+        ),
+        (
             ["metrics", "--listen", "nowhere"],
             "error: not an address to listen on: nowhere\n  help: [HOST:]PORT, as in 9108 or 0.0.0.0:9108\n",
         ),

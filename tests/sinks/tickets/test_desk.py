@@ -126,6 +126,18 @@ def test_more_evidence_waits_a_while_and_a_graver_action_does_not(of, system):
     assert system.calls == ["find", "create", "update", "update"]
 
 
+def test_at_the_end_nothing_waits_for_more(of, system):
+    process = Process(of, system)
+    of.case()
+    process.work(1.0)
+    of.incident()
+    process.work(1.0)
+    process.desk.end()
+    process.work()
+    assert system.calls == ["find", "create", "update"]
+    assert system.tickets["INC0"][0].root == "xid_48"
+
+
 def test_what_does_not_change_is_not_told_again(of, system):
     process = Process(of, system)
     of.case()
