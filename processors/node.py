@@ -212,7 +212,7 @@ class NodeTask:
         """
         raw = bytes(frame.gauges), bytes(frame.counters)
         if raw not in self._layouts:
-            self._layouts[raw] = read_layout(*raw, self.judges.wanted)
+            self._layouts[raw] = read_layout(*raw, self.judges.rows.wanted)
         gpus = None if frame.gpus == node.gpus_raw else gpu_list(frame.gpus)
         if gpus is not None:
             self.roster.check(node.name, gpus)
@@ -338,7 +338,7 @@ class NodeTask:
         if node.round:
             self._flush()  # what waits still speaks of the GPUs before
         cause = Cause(record.offset, record.ts, -1)
-        return self.judges.rows(node.name, gpus, cause, self.clock_ms, self.credit_ms)
+        return self.judges.arrive(node.name, gpus, cause, self.clock_ms, self.credit_ms)
 
     def _join(self, node: NodeState, cluster: str) -> None:
         if node.round:

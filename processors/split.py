@@ -54,7 +54,7 @@ def _names(roster: dict[str, Any]) -> Iterable[str]:
 
 
 def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
-    """See `Judges.save`."""
+    """See `Judges.save` and `Rows.save`."""
     board = saved["board"]
     return {
         "policy": saved["policy"],
