@@ -474,7 +474,7 @@ def test_copies_of_a_policy_change_count_once_and_an_earlier_policy_can_come_bac
     in_force = []
     for id, ts in (("a", 1), ("b", 2), ("a", 1), ("b", 2), ("a", 3)):
         stage.policy(id, ts=ts)
-        in_force.append(stage.task.policy_id)
+        in_force.append(stage.task.decisions.policy_id)
     assert in_force == ["a", "b", "b", "b", "a"]
 
 
@@ -490,7 +490,7 @@ def test_a_policy_change_judges_anew() -> None:
 def test_a_policy_that_cannot_be_read_changes_nothing() -> None:
     stage = Stage(**FREE)
     stage.policy("bad", gpus_out_maximum=3)
-    assert (stage.task.policy_id, stage.task.policy.gpus_out_max) == ("p", None)
+    assert (stage.task.decisions.policy_id, stage.task.decisions.policy.gpus_out_max) == ("p", None)
     assert "policy bad" in stage.dead[0].why
     assert "gpus_out_maximum" in stage.dead[0].why
 

@@ -114,7 +114,7 @@ def test_a_verdict_names_the_group_and_waits_for_nobody() -> None:
     assert (said.key, said.kind, said.urgent) == ("g", "group", True)
     found = stage.groups["g"]
     assert (found.gpus, found.model, found.namespace, found.cluster) == (["B", "A"], "llama-70b", "chat", "c")
-    assert (found.condition, found.ts, found.policy) == ("healthy", 1_000_000, stage.task.policy_id)
+    assert (found.condition, found.ts, found.policy) == ("healthy", 1_000_000, stage.task.decisions.policy_id)
 
 
 def test_nothing_is_said_twice() -> None:
