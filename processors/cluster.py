@@ -36,7 +36,7 @@ from schemas.records import (
     Tick,
 )
 
-VERSION = 1
+VERSION = 2
 POLICIES_REMEMBERED = 64  # copies of one change come from every partition, some late
 
 
@@ -58,8 +58,8 @@ class Saved(msgspec.Struct):
     policy_id: str
     policies: list[tuple[int, str]]
     members: list[Member]
-    newest: list[tuple[str, int, Place]] = []
-    groups: GroupsSaved = msgspec.field(default_factory=GroupsSaved)
+    newest: list[tuple[str, int, Place]]
+    groups: GroupsSaved
 
 
 class ClusterTask:

@@ -27,7 +27,7 @@ from schemas import records
 from schemas.log import Checkpoint, Output, Record
 from schemas.partitions import partition_of
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class NodeTask:

@@ -120,7 +120,7 @@ class Rows:
         self.counters.load(count, saved["counters"])
         self.board.load(count, saved["board"])
         self.presence.table.load(count, saved["presence"])
-        self.revalidations.table.load(count, saved.get("revalidations", {}))
+        self.revalidations.table.load(count, saved["revalidations"])
         for at, signal in enumerate(self.signals):
             if signal.name in saved["signals"]:
                 sampled, table = saved["signals"][signal.name]
@@ -128,7 +128,7 @@ class Rows:
                     self.rounds.sampled[at][:count] = np.frombuffer(sampled, "i8")
                 self.tables[at].load(count, table)
         self.apply(policy)
-        self.instances.load(saved.get("instances", []), policy)
+        self.instances.load(saved["instances"], policy)
         self.predictions.load(count, saved["predictions"])
 
     @property
