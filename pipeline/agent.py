@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from pipeline.clock import wall_ms
-from pipeline.command_inbox import CommandInbox
 from pipeline.errors import UsageProblem
 from pipeline.intake import Intake
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.log import Entry
+from pipeline.node_commands.mode import mode
+from pipeline.node_commands.reception import Reception, pausable
 from pipeline.plan import Plan
 from pipeline.settings import Settings, parse_address
 from pipeline.spool import place
@@ -36,19 +38,24 @@ ROOM_S = 0.1
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RETRY_BACKOFF_MS = 500  # of a client whose broker is away: there may be thousands of them
 
+logger = logging.getLogger(__name__)
+
 
 class Agent:
     """planned: the sources, not opened. Runs until they end or a signal comes."""
 
     def __init__(self, settings: Settings, planned: Plan) -> None:
         self._settings = settings
-        self._sources = planned.sources
+        self._sources = [pausable(source) for source in planned.sources]
         self._node = settings.node or hostname()
         self._watchdog = Watchdog()
 
     async def run(self) -> None:
-        """Raises UsageProblem: it cannot listen where it should, the spool is another's, credentials are missing."""
+        """Raises UsageProblem: it cannot listen where it should, the spool is another's, credentials or keys are
+        missing.
+        """
         self._settings.kafka.client()
+        mode(self._settings.commands)
         stop = asyncio.Event()
         for each in ENDING:
             asyncio.get_running_loop().add_signal_handler(each, stop.set)
@@ -56,20 +63,22 @@ class Agent:
         log = KafkaIngress(self._settings.kafka, linger_ms=0, retry_backoff_ms=RETRY_BACKOFF_MS)
         self._shipper = Shipper(self._spool, log)
         self._intake = Intake(self._spool, None, own_clock=False)
+        self._reception = Reception(self._settings, self._node, self._spool, self._answer, self._sources)
+        logger.info("commands: %s", self._reception.words)
         server = None
         try:
             server = self._listen()
             await self._work(stop)
         finally:
+            await self._reception.desk.close()
             await self._spool.close()
             await log.close()
             if server:
                 server.close()
 
     async def _work(self, stop: asyncio.Event) -> None:
-        inbox = CommandInbox(self._settings.kafka, self._node, self._settings.cluster)
         runs = [asyncio.create_task(self._run(source), name=source.name) for source in self._sources]
-        work = (self._shipper.run(), self._tell_losses(), inbox.run(self._answer), self._watchdog.run())
+        work = (self._shipper.run(), self._tell_losses(), self._reception.run(), self._watchdog.run())
         helpers = [asyncio.create_task(each) for each in work]
         stopped = asyncio.create_task(stop.wait())
         ended = asyncio.create_task(self._ended(runs))
@@ -119,9 +128,10 @@ class Agent:
             await asyncio.sleep(ROOM_S)
 
     async def _answer(self, entries: Sequence[Observed], *, source: str, position: str | None) -> None:
-        """What is said to a command is numbered like all else."""
+        """What is said by none of the sources is numbered like all else, and never waits for room."""
         stamped = [self._spool.numbering.stamp(entry) for entry in entries]
-        await self._append(stamped, source=source, position=position)
+        with self._watchdog.step("the spool has not taken what was answered"):
+            await self._intake.append(stamped, source=source, position=position)
 
     async def _take_leave(self, runs: Sequence[asyncio.Task[None]]) -> None:
         """Say, as the last thing, that the silence which follows is no fault: somebody has asked for it."""
@@ -153,8 +163,8 @@ class Agent:
         from sinks.families import CONTENT_TYPE, page
 
         host, port = parse_address(self._settings.listen)
-        metrics = AgentMetrics(self._intake, self._spool, self._shipper)
-        pages = Pages(lambda: (page(metrics), CONTENT_TYPE), self._problems, self._waiting)
+        metrics = AgentMetrics(self._intake, self._spool, self._shipper, self._reception.desk)
+        pages = Pages(lambda: (page(metrics), CONTENT_TYPE), self._problems, self._waiting, self._notes)
         try:
             server = HttpServer(host, port, pages)
         except OSError as error:
@@ -163,8 +173,11 @@ class Agent:
         server.start()
         return server
 
+    def _notes(self) -> dict[str, str]:
+        return {"commands": self._reception.words}
+
     def _problems(self) -> dict[str, str]:
-        found = self._spool.problems()
+        found = {**self._spool.problems(), **self._reception.desk.problems()}
         return {**found, "kafka": self._shipper.outage} if self._shipper.outage else found
 
     def _waiting(self) -> dict[str, str]:

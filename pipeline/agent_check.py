@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +19,7 @@ from producers.source import Ended, Source, SourceError
 
 LONGEST_S = 45.0  # for one of the things that are looked at
 TELEMETRY, KERNEL = ("dcgm", "nvml"), ("kmsg", "journal")
+NO_LIBRARY = "signatures cannot be checked without the package cryptography, so all commands are refused"
 SYNCHRONIZED = ("timedatectl", "show", "--property=NTPSynchronized", "--value")
 
 Ask = Callable[[Kafka], Awaitable[list[Finding]]]
@@ -33,7 +35,7 @@ async def check(settings: Settings, look: Callable[[], Machine] = look, kafka: A
     sources, found = _sources(settings, look)
     names = [source.name for source in sources] or [*TELEMETRY, *KERNEL]
     parts: list[Awaitable[list[Finding]]] = [_needed(name, sources) for name in names]
-    parts += [_spool(settings), (kafka or agent_check.findings)(settings.kafka), _synchronized()]
+    parts += [_spool(settings), _commands(settings), (kafka or agent_check.findings)(settings.kafka), _synchronized()]
     *answers, own_clock = await asyncio.gather(*map(_within, parts))
     for answer in answers:
         found += answer
@@ -113,6 +115,22 @@ async def _spool(settings: Settings) -> list[Finding]:
         fix = "make room, or lower spool_bytes in [agent]"
         return [Finding("spool", "warning", f"{words}, of which the disk has {free >> 20} MiB", fix)]
     return [Finding("spool", "ok", f"{words}{'' if directory.exists() else ' (not made yet)'}")]
+
+
+async def _commands(settings: Settings) -> list[Finding]:
+    """What commands would come to here."""
+    from pipeline.node_commands.mode import mode
+
+    try:
+        found = mode(settings.commands)
+    except UsageProblem as problem:
+        return [Finding("commands", "error", problem.text, problem.help)]
+    if found.keys and importlib.util.find_spec("cryptography") is None:
+        return [Finding("commands", "error", NO_LIBRARY, "pip install 'gpu-vitals[commands]'")]
+    if found.enabled and os.geteuid() != 0:
+        fix = "run the agent as root: docs/agent/commands.md"
+        return [Finding("commands", "warning", f"{found.words}; but this user may not reset GPUs", fix)]
+    return [Finding("commands", "ok", found.words)]
 
 
 async def _synchronized() -> list[Finding]:

@@ -13,15 +13,17 @@ from sinks.families import counter, gauge
 
 if TYPE_CHECKING:
     from pipeline.intake import Intake
+    from pipeline.node_commands.desk import Desk
     from pipeline.spool.shipper import Shipper
     from pipeline.spool.spool import Spool
 
 
 class AgentMetrics(Collector):
-    def __init__(self, intake: Intake, spool: Spool, shipper: Shipper) -> None:
+    def __init__(self, intake: Intake, spool: Spool, shipper: Shipper, desk: Desk) -> None:
         self._intake = intake
         self._spool = spool
         self._shipper = shipper
+        self._desk = desk
 
     def collect(self) -> Iterator[Metric]:
         sources = list(self._intake.sources.values())
@@ -59,4 +61,16 @@ class AgentMetrics(Collector):
             "1 while the spool's disk cannot be used.",
             (),
             [((), float(bool(store.trouble)))],
+        )
+        yield gauge(
+            "gpu_vitals_commands_enabled",
+            "1 where commands are done, 0 where they are only answered.",
+            (),
+            [((), float(self._desk.enabled))],
+        )
+        yield counter(
+            "gpu_vitals_command_results",
+            "Answers to commands, by state and, of refusals and failures, reason.",
+            ("state", "reason"),
+            list(self._desk.counts.items()),
         )

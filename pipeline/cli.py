@@ -24,6 +24,7 @@ COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.comma
     "agent": "Publish what this node's sources see to Kafka.",
     "sink": "Show the world what the pipeline says, from Kafka.",
     "topics": "Plan, create, check and grow Kafka's topics.",
+    "commands": "Make keys; tell nodes to reset or diagnose a GPU.",
     "tail": "Print the records of a topic on Kafka.",
     "dead-letters": "See what could not be understood; try it again.",
 }
@@ -36,7 +37,7 @@ HELP = """GPU Vitals judges the health of GPU fleets from their telemetry and ke
     $ gpu-vitals scan --kernel-log /var/log/kern.log
     $ gpu-vitals xid explain 48
 
-All of it observes; nothing is reset, drained or restarted.
+All of it observes; nothing is reset, drained or restarted, unless an operator enables an agent's commands.
 """
 
 EXIT_USAGE = 2

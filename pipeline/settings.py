@@ -10,6 +10,8 @@
     bootstrap = "kafka-1:9092"            GPU_VITALS_KAFKA_BOOTSTRAP=kafka-1:9092
     [agent]
     spool_dir = "/var/lib/gpu-vitals/a"   GPU_VITALS_AGENT_SPOOL_DIR=/var/lib/gpu-vitals/a
+    [commands]
+    keys = "/etc/gpu-vitals/keys.toml"    GPU_VITALS_COMMANDS_KEYS=/etc/gpu-vitals/keys.toml
 
 The file is `--config FILE`, else `gpu-vitals.toml` in the working directory if there is one.
 """
@@ -26,11 +28,16 @@ import msgspec
 from pipeline import toml_errors
 from pipeline.errors import UsageProblem, most_similar
 from pipeline.kafka.settings import Kafka
+from pipeline.node_commands.settings import CommandSettings
 from pipeline.spool.settings import AgentSettings
 
 FILE = "gpu-vitals.toml"
 PREFIX = "GPU_VITALS_"
-TABLES: dict[str, type[msgspec.Struct]] = {"kafka": Kafka, "agent": AgentSettings}  # of the file
+TABLES: dict[str, type[msgspec.Struct]] = {  # of the file
+    "kafka": Kafka,
+    "agent": AgentSettings,
+    "commands": CommandSettings,
+}
 LOOPBACK = "127.0.0.1"
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
@@ -46,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     time of simulated sources against real time. record: file that every stage's input is written to. follow:
     go on reading kernel logs as they grow. json: decisions as JSON lines, also on a terminal. cluster, node:
     what this machine's own sources call it. kafka: how to reach it, for the commands that do. agent: what it keeps.
+    commands: what it may do to its node.
     """
 
     sources: list[str] = []
@@ -61,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     node: str | None = None
     kafka: Kafka = Kafka()
     agent: AgentSettings = AgentSettings()
+    commands: CommandSettings = CommandSettings()
 
 
 def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:

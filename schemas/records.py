@@ -183,21 +183,36 @@ class Bandwidth(Observation, kw_only=True, tag_field="kind", tag="bandwidth"):
 
 
 class CommandResult(Observation, kw_only=True, tag_field="kind", tag="command-result"):
-    """What became of a command. state: "refused" (nothing was done, `detail` says why).
+    """What became of a command; said again after a crash: equal `id` and `state` are the same word.
 
-    id, action: the command's own; empty where it could not be read.
+    state: "refused" (nothing was done; `reason` says why in one word, `detail` in many), "dry-run" (it would have been
+    done), "started", and then one of "done", "failed", "indeterminate" (the agent died in the middle: look before
+    you say it again); "cancelled" before it started. id, action: the command's own; empty where it could not be read.
+    case: whose step it is. started: ms. exit_status: of the tool that was run. output: the end of what it printed.
     """
 
     id: str
     action: str
     state: str
     detail: str = ""
+    reason: str = ""
+    uuid: str = ""
+    bdf: str = ""
+    sequence: int = 0
+    case: str = ""
+    author: str = ""
+    started: int = 0
+    exit_status: int | None = None
+    output: str = ""
 
 
 class Command(Record, kw_only=True, tag_field="kind", tag="command"):
     """What a node shall do; on `commands`, under the node's name. `id` names it in its result.
 
-    boot: only during this boot of the machine, "" = whichever. expires: ms, not after that; 0 = never.
+    action: "reset", "diagnose" (parameters: `level`) or "cancel" (parameters: `command`, the id of another one that
+    has not started). boot: only during this boot of the machine. sequence: rises with each command to the node; the
+    time in ms will do. expires: ms, not after that. author: who wants it. case: the incident that it belongs to.
+    signature: Ed25519 by the key `key_id`, base64, over `schemas.commands.to_sign`.
     """
 
     id: str
@@ -205,7 +220,13 @@ class Command(Record, kw_only=True, tag_field="kind", tag="command"):
     uuid: str = ""
     bdf: str = ""
     boot: str = ""
+    sequence: int = 0
     expires: int = 0
+    parameters: dict[str, int | str] = {}
+    author: str = ""
+    case: str = ""
+    key_id: str = ""
+    signature: str = ""
 
 
 class Operator(Record, kw_only=True, tag_field="kind", tag="operator"):

@@ -45,7 +45,7 @@ class Pages:
     """What is served. Each page is asked anew, in the server's threads.
 
     metrics: the page and its content type. unhealthy: what only a person can mend (503 on /healthz).
-    unready: what it still waits for, beside that (503 on /readyz).
+    unready: what it still waits for, beside that (503 on /readyz). notes: what else both pages say.
     """
 
     names: Sequence[str] = ("/metrics", "/healthz", "/readyz")
@@ -55,19 +55,21 @@ class Pages:
         metrics: Callable[[], tuple[bytes, str]],
         unhealthy: Callable[[], Problems],
         unready: Callable[[], Problems],
+        notes: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._metrics = metrics
         self._unhealthy = unhealthy
         self._unready = unready
+        self._notes = notes
 
     def answer(self, request: Request) -> Answer:
         if request.path == "/metrics":
             body, kind = self._metrics()
             return Answer(HTTPStatus.OK, kind, [body])
         if request.path == "/healthz":
-            return _checked("healthy", self._unhealthy())
+            return _checked("healthy", self._unhealthy(), self._notes())
         if request.path == "/readyz":
-            return _checked("ready", {**self._unhealthy(), **self._unready()})
+            return _checked("ready", {**self._unhealthy(), **self._unready()}, self._notes())
         status = HTTPStatus.OK if request.path == "/" else HTTPStatus.NOT_FOUND
         return text(status, "".join(f"{name}\n" for name in self.names))
 
@@ -101,10 +103,11 @@ def text(status: HTTPStatus, content: str) -> Answer:
     return Answer(status, "text/plain; charset=utf-8", [content.encode()])
 
 
-def _checked(word: str, problems: Problems) -> Answer:
+def _checked(word: str, problems: Problems, notes: Mapping[str, str]) -> Answer:
     body: dict[str, Any] = {
         word: not problems,
         "problems": [{"what": what, "why": why} for what, why in problems.items()],
+        **notes,
     }
     status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
     return Answer(status, "application/json", [json.dumps(body).encode() + b"\n"])

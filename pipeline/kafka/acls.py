@@ -18,6 +18,7 @@ from schemas.topics import (
     DECISIONS,
     EVICTIONS,
     GROUPS,
+    INVENTORY,
     OBSERVATIONS,
     REVALIDATIONS,
     SCORES,
@@ -43,6 +44,7 @@ ROLES = {
     "agent": "publishes what its node says, and remembers how far it has read its sources",
     "worker": "runs the stages; also `gpu-vitals topics check`",
     "sink": "tells the world: metrics, HTTP, webhooks; what it cannot deliver is a dead letter",
+    "commander": "tells nodes what to do: `gpu-vitals commands send`; nodes believe its key, not its name",
     "reader": f"schedulers and dashboards: {', '.join(READ_BY_ANYBODY)}, in groups that begin with {READER_GROUPS!r}",
 }
 
@@ -69,6 +71,9 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
         yield Grant(("Read",), "topic", topics(TOPICS))
         yield Grant(("Write",), "topic", topics([DEAD_LETTER]))
         yield Grant(("Read",), "group", (kafka.prefix + SINK_GROUPS,), prefixed=True)
+    elif role == "commander":
+        yield Grant(("Write",), "topic", topics([COMMANDS]))
+        yield Grant(("Read",), "topic", topics([INVENTORY, OBSERVATIONS]))
     else:
         yield Grant(("Read",), "topic", topics(READ_BY_ANYBODY))
         yield Grant(("Read",), "group", (kafka.prefix + READER_GROUPS,), prefixed=True)

@@ -65,6 +65,15 @@ class Spool:
         self.appended_bytes += sum(len(entry.value) for entry in entries)
         self._announce(bool(lanes[FAULTS]))
 
+    async def settle(self) -> bool:
+        """Whether all that was appended before is durable on disk now; it waits for that."""
+        try:
+            descriptors = await self._disk.call(self.store.unsynced)
+            await self._syncer.call(lambda: _sync(descriptors))
+        except OSError as error:
+            await self._disk.call(lambda error=error: self.store.failed(error))  # type: ignore[misc]
+        return not self.store.trouble
+
     async def position(self, source: str) -> str | None:
         return self.store.position(source)
 

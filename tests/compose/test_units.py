@@ -13,7 +13,8 @@ from tests.compose.stack import COMPOSE
 
 pytestmark = pytest.mark.system
 
-UNITS = sorted((COMPOSE / "systemd").iterdir())
+UNITS = sorted((COMPOSE / "systemd").glob("*.service"))
+DROP_IN = COMPOSE / "systemd" / "gpu-vitals-agent-commands.conf"
 PROGRAM = "/opt/gpu-vitals/bin/gpu-vitals"
 EXPOSURE_MAX = "20"  # of 100, as systemd counts; a unit without hardening has 96
 
@@ -35,6 +36,13 @@ def judged(*command):
 def test_systemd_understands_the_unit(unit):
     instance = str(unit).replace("@.", "@node.")
     assert judged("verify", "--man=no", instance) == (0, "")
+
+
+@pytest.mark.parametrize("unit", [COMPOSE / "systemd" / "gpu-vitals-agent.service"], ids=["agent"], indirect=True)
+def test_systemd_understands_what_is_added_where_commands_are_done(unit):
+    (unit.parent / f"{unit.name}.d").mkdir()
+    (unit.parent / f"{unit.name}.d" / "commands.conf").write_text(DROP_IN.read_text("utf-8"))
+    assert judged("verify", "--man=no", str(unit)) == (0, "")
 
 
 def test_the_unit_may_little(unit):

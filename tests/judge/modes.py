@@ -102,7 +102,7 @@ def health_failure(world: World, gpu: Any, random: Random, severity: float) -> S
     """A health watch of the host engine fails, and nothing else says anything."""
     world.inject("health-watch", gpu, Condition.FAILED, Action.EVICT)
     told = records.HealthIncident(
-        ts=world.now_ms, node=gpu.node.name, uuid=gpu.uuid, bdf=gpu.bdf, system="nvlink", health="fail", code=71
+        ts=world.now_ms, node=gpu.node.name, uuid=gpu.uuid, bdf=gpu.bdf, system="memory", health="fail", code=4
     )
     gpu.node.say(told)
     world.attend(30)

@@ -8,6 +8,8 @@ import pytest
 
 from pipeline import agent_check
 from pipeline.agent_check import check
+from pipeline.node_commands.keys import public_stanza
+from pipeline.node_commands.settings import CommandSettings
 from pipeline.settings import Settings
 from pipeline.spool.settings import AgentSettings
 from producers.finding import Finding
@@ -128,3 +130,18 @@ def test_a_part_that_crashes_or_hangs_hides_no_other(monkeypatch):
         "a part of it crashed: ValueError: x",
     ]
     assert KAFKA in found
+
+
+def test_it_says_whether_commands_are_done_and_what_is_missing(tmp_path):
+    keys = tmp_path / "keys.toml"
+    keys.write_text(public_stanza("ops", bytes(32)))
+    keys.chmod(0o644)
+
+    def said(**commands):
+        found = the("commands", checked(commands=CommandSettings(**commands)))
+        return found.state, found.found
+
+    assert said() == ("ok", "refused: no public key is known here")
+    assert said(keys=str(keys)) == ("ok", "dry run: verified and answered, never done")
+    assert said(keys=str(keys), enabled=True)[1].startswith("done, when signed by ops")
+    assert said(enabled=True) == ("error", "commands.enabled: needs commands.keys, a file of public keys")

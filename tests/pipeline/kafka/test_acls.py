@@ -28,8 +28,10 @@ from pipeline.kafka.log import KafkaLog
 from pipeline.kafka.settings import Kafka
 from pipeline.kafka.topic_check import check
 from pipeline.log import Entry, Unavailable
+from pipeline.node_commands import issuing
 from pipeline.worker import Worker
 from processors.cluster import ClusterTask
+from schemas import records
 from schemas.log import Checkpoint, Output, Part
 from scripts.kafka_broker import HOST, Broker, free_port, java, tool
 from sinks.metrics import MetricsSink
@@ -304,6 +306,17 @@ def test_a_reader_reads_decisions_and_changes_nothing(guarded: Guarded):
         asyncio.run(seen(kafka, "observations"))
     with pytest.raises(GroupAuthorizationFailedError):
         asyncio.run(committed(kafka, kafka.group("sink.metrics")))
+
+
+def test_a_commander_commands_and_asks_what_there_is_and_changes_nothing_else(guarded: Guarded):
+    kafka = guarded.settings("commander")
+    asyncio.run(issuing.send(kafka, records.Command(ts=1, node="n1", id="c1", action="reset")))
+    with pytest.raises(UsageProblem, match="node n1 has told no inventory"):
+        asyncio.run(issuing.inventory(kafka, "n1"))
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(written(kafka, "observations"))
+    with pytest.raises(UsageProblem, match="commands"):
+        asyncio.run(issuing.send(guarded.settings("agent"), records.Command(ts=1, node="n1", id="c2", action="reset")))
 
 
 def test_whom_nothing_was_granted_is_told_so_instead_of_topics_that_are_missing(guarded: Guarded):

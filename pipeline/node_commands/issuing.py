@@ -1,0 +1,49 @@
+"""Putting commands on Kafka: what names the GPU is what its node said last."""
+
+from __future__ import annotations
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from pipeline.errors import UsageProblem
+from pipeline.kafka import reading, wire
+from pipeline.kafka.settings import Kafka
+from schemas import records, topics
+
+_inventory = msgspec.json.Decoder(records.Inventory).decode
+
+
+async def inventory(kafka: Kafka, node: str) -> records.Inventory:
+    """The newest of that node. Raises UsageProblem: it has told none."""
+    newest = b""
+    places = (await reading.partitions(kafka, topics.INVENTORY))[topics.INVENTORY]
+    async with reading.opened(kafka) as reader:
+        async for _, messages in reader.read(await reader.kept(places)):
+            for message in messages:
+                if message.key == node.encode():
+                    newest = message.value or b""
+    if not newest:
+        raise UsageProblem(
+            f"node {node} has told no inventory", "does its agent run, and a worker? else give --boot and --bdf"
+        )
+    return _inventory(newest)
+
+
+async def send(kafka: Kafka, command: records.Command) -> None:
+    """Returns once it is there to stay. Raises UsageProblem: it may or may not be there."""
+    producer = AIOKafkaProducer(**kafka.client(), acks="all", enable_idempotence=True)
+    try:
+        await producer.start()
+        await producer.send_and_wait(
+            kafka.topic(topics.COMMANDS),
+            records.encode(command),
+            command.node.encode(),
+            headers=wire.headers("command"),
+        )
+    except KafkaError as error:
+        raise UsageProblem(
+            f"kafka: {error}", f"is {kafka.bootstrap} there, and may this user write commands?"
+        ) from None
+    finally:
+        await producer.stop()
