@@ -20,7 +20,7 @@ class Pairs(NamedTuple):
     others: list[str]
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         size = len(self.ones)
         return size * (size - 1) // 2 if self.ones is self.others else size * len(self.others)
 

@@ -139,16 +139,27 @@ class ClusterTask:
 
     def _pass_time(self, ts: int) -> None:
         self._clock_ms = max(self._clock_ms, ts)
-        while self._deadlines and self._deadlines[0][0] <= self._clock_ms:
-            at_ms, key = heapq.heappop(self._deadlines)
+        while (at_ms := self._due_ms()) is not None and at_ms <= self._clock_ms:
+            self.out.now_ms = at_ms
+            if at_ms == self.groups.due_ms:
+                self._settle()
+                continue
+            key = heapq.heappop(self._deadlines)[1]
             member = self.fleet.members.get(key)
             if member is not None and member.case.deadline_ms == at_ms:
-                self.out.now_ms = at_ms
                 self._deliver(member, case.Deadline(key, at_ms))
                 self._settle()
         self.out.now_ms = self._clock_ms
-        if self.groups.pass_time(self._clock_ms):
+        if self.groups.expire(self._clock_ms):
             self._settle()
+
+    def _due_ms(self) -> int | None:
+        """When the next deadline is, or the next group's turn, which comes before deadlines of the same time."""
+        group_ms = self.groups.due_ms
+        if not self._deadlines:
+            return group_ms
+        deadline_ms = self._deadlines[0][0]
+        return deadline_ms if group_ms is None else min(group_ms, deadline_ms)
 
     def _check_fresh(self, record: Record) -> None:
         """A derived record that comes again, however the log has come by it, would turn the fleet back in time.
@@ -306,7 +317,7 @@ class ClusterTask:
         for key in self._touched:
             self._see(key)
         told = False
-        for news in self.groups.judge():
+        for news in self.groups.judge(self.out.now_ms):
             told = True
             self.out.group(news.group, news.verdict, self.policy_id)
             for member in cluster_groups.concerned(news, self.fleet, self.out.now_ms):

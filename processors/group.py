@@ -11,7 +11,8 @@ from processors.alike import Pairs, pairs
 from processors.blame import blame
 from processors.cluster_policy import GroupsPolicy
 from processors.links import GpuLinks, Pair, Seen
-from schemas.all_reduce import LOST, MEASURED_ON, Impact, impact
+from schemas import all_reduce
+from schemas.all_reduce import MEASURED_ON, Impact, impact
 from schemas.records import Blame, GroupIssue, GroupVerdict, Placement
 from schemas.states import Condition, GroupAction
 
@@ -33,6 +34,9 @@ class Presence(StrEnum):
     UNKNOWN = "unknown"
     LOST = "lost"
     LOST_BY_LINK = "lost-by-link"
+
+
+LOST = (Presence.LOST, Presence.LOST_BY_LINK)  # the surer one first
 
 
 class Facts(NamedTuple):
@@ -61,7 +65,7 @@ def harsher(one: GroupAction, other: GroupAction) -> GroupAction:
 
 def judge(placement: Placement, facts: Facts, policy: GroupsPolicy) -> GroupVerdict:
     """The verdict; whoever says it adds time and policy."""
-    lost = sorted(gpu for gpu in placement.gpus if _presence(gpu, facts) in (Presence.LOST, Presence.LOST_BY_LINK))
+    lost = sorted(gpu for gpu in placement.gpus if _presence(gpu, facts) in LOST)
     here = sorted(set(placement.gpus).difference(lost))
     seen = {gpu: Seen.of(_links(gpu, facts)) for gpu in here}
     return conclude(placement, facts, policy, lost, seen, pairs(seen, facts.measured))
@@ -84,7 +88,7 @@ def conclude(
     issues = [*_lost_issues(lost), *unknown, *_topology(seen)]
     low = _low(found, between, policy)
     worst = min(found, key=lambda each: (each.share, each.pairs.first.a, each.pairs.first.b), default=None)
-    count = len(issues) + sum(each.count for _, each in low)
+    count = len(issues) + sum(each.number for _, each in low)
     issues += _pair_issues(low, ISSUES_MAX - len(issues))
     action = GroupAction.MONITOR if count else GroupAction.NONE
     if worst:
@@ -118,7 +122,7 @@ def _tell_lost(verdict: GroupVerdict, worst: Found | None) -> None:
     verdict.basis = "lost"
     verdict.all_reduce_gb_per_s = 0.0
     verdict.expected_gb_per_s = worst.pairs.first.expected_gb_per_s if worst else None
-    verdict.throughput_change_percent = LOST.throughput_change_percent
+    verdict.throughput_change_percent = all_reduce.LOST.throughput_change_percent
 
 
 def _tell(verdict: GroupVerdict, worst: Found) -> None:
