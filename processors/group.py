@@ -11,8 +11,7 @@ from processors.alike import Pairs, pairs
 from processors.blame import blame
 from processors.cluster_policy import GroupsPolicy
 from processors.links import GpuLinks, Pair, Seen
-from schemas import all_reduce
-from schemas.all_reduce import MEASURED_ON, Impact, impact
+from schemas.all_reduce import LOST, MEASURED_ON, Impact, impact
 from schemas.records import Blame, GroupIssue, GroupVerdict, Placement
 from schemas.states import Condition, GroupAction
 
@@ -36,7 +35,8 @@ class Presence(StrEnum):
     LOST_BY_LINK = "lost-by-link"
 
 
-LOST = (Presence.LOST, Presence.LOST_BY_LINK)  # the surer one first
+_LOST = (Presence.LOST, Presence.LOST_BY_LINK)
+GRAVITY = {Presence.FINE: 0, Presence.UNKNOWN: 1, Presence.LOST_BY_LINK: 2, Presence.LOST: 3}
 
 
 class Facts(NamedTuple):
@@ -65,7 +65,7 @@ def harsher(one: GroupAction, other: GroupAction) -> GroupAction:
 
 def judge(placement: Placement, facts: Facts, policy: GroupsPolicy) -> GroupVerdict:
     """The verdict; whoever says it adds time and policy."""
-    lost = sorted(gpu for gpu in placement.gpus if _presence(gpu, facts) in LOST)
+    lost = sorted(gpu for gpu in placement.gpus if _presence(gpu, facts) in _LOST)
     here = sorted(set(placement.gpus).difference(lost))
     seen = {gpu: Seen.of(_links(gpu, facts)) for gpu in here}
     return conclude(placement, facts, policy, lost, seen, pairs(seen, facts.measured))
@@ -122,7 +122,7 @@ def _tell_lost(verdict: GroupVerdict, worst: Found | None) -> None:
     verdict.basis = "lost"
     verdict.all_reduce_gb_per_s = 0.0
     verdict.expected_gb_per_s = worst.pairs.first.expected_gb_per_s if worst else None
-    verdict.throughput_change_percent = all_reduce.LOST.throughput_change_percent
+    verdict.throughput_change_percent = LOST.throughput_change_percent
 
 
 def _tell(verdict: GroupVerdict, worst: Found) -> None:

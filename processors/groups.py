@@ -2,8 +2,9 @@
 
 A record touches only the groups of the GPUs that it is about; `judge` gives the verdicts that have changed. A group
 is judged at once, and then not again for a second of the stream clock, however much is told: what comes meanwhile
-waits for the end of that second. Two things never wait: a new placement, and the first GPU that a group loses (and
-the first that it surely loses: one lost by a link alone may be a victim, and readers should not be left to blame it).
+waits for the end of that second. Two things never wait: a new placement, and a GPU that fares worse than any of its
+group did when that was judged (unknown, lost by a link, surely lost): what is unknown is never shown as healthy, and
+readers are not left to blame a victim.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from processors.cluster_policy import GroupsPolicy
-from processors.group import LOST, Facts, Presence, judge
+from processors.group import GRAVITY, Facts, Presence, judge
 from processors.links import GpuLinks
 from schemas.records import GroupVerdict, Inventory, LinkStatus, Placement
 
@@ -31,13 +32,13 @@ class Measured(msgspec.Struct, frozen=True, array_like=True):
 
 class Group(msgspec.Struct):
     """placement: the newest. said: the verdict that readers have, None before the first. rests_until_ms: not judged
-    again before that. lost: the surest loss that the last judgement saw.
+    again before that. gravest: the worst presence that the last judgement saw.
     """
 
     placement: Placement
     said: GroupVerdict | None = None
     rests_until_ms: int = 0
-    lost: Presence | None = None
+    gravest: Presence = Presence.FINE
 
 
 class GroupsSaved(msgspec.Struct):
@@ -146,8 +147,7 @@ class Groups:
         if gpu in self._of and self._presence.get(gpu) is not presence:
             self._presence[gpu] = presence
             self._touch(gpu)
-            if presence in LOST:
-                self._hurry(gpu, presence)
+            self._hurry(gpu, presence)
 
     def forget(self, gpu: str) -> None:
         """Another GPU stands in its slot."""
@@ -206,7 +206,7 @@ class Groups:
             self._waiting.discard(name)
             group.rests_until_ms = now_ms + WAIT_MS
             facts = self._facts(group.placement.gpus)
-            group.lost = next((each for each in LOST if each in facts.presence.values()), None)
+            group.gravest = max(facts.presence.values(), key=GRAVITY.__getitem__)
             verdict = judge(group.placement, facts, self.policy)
             before, shown = group.said, _visible(verdict)
             if before is None or _visible(before) != shown:
@@ -218,7 +218,7 @@ class Groups:
         self._presence[gpu] = presence
 
     def _facts(self, gpus: list[str]) -> Facts:
-        presence = {gpu: self._presence[gpu] for gpu in gpus if gpu in self._presence}
+        presence = {gpu: self._presence.get(gpu, Presence.UNKNOWN) for gpu in gpus}
         links = {gpu: self.links[gpu] for gpu in gpus if gpu in self.links}
         measured = {}
         members = set(gpus)
@@ -234,10 +234,10 @@ class Groups:
             self._waiting.add(name)
             heapq.heappush(self._rests, (group.rests_until_ms, name))
 
-    def _hurry(self, gpu: str, lost: Presence) -> None:
-        """Its groups are judged at once, unless readers know of a loss that is as sure."""
+    def _hurry(self, gpu: str, presence: Presence) -> None:
+        """Its groups are judged at once, unless readers know of a GPU that fares as badly."""
         for name in self._of[gpu]:
-            if self.groups[name].lost not in (lost, Presence.LOST):
+            if GRAVITY[presence] > GRAVITY[self.groups[name].gravest]:
                 self.groups[name].rests_until_ms = 0
 
     def _touch(self, gpu: str, other: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 from hypothesis import given, settings
@@ -69,6 +70,13 @@ def test_a_lost_gpu_waits_for_no_turn_and_the_next_ones_do() -> None:
     assert stage.groups["g"].evict == ["B", "C"]
 
 
+def test_a_gpu_that_goes_silent_is_not_shown_as_healthy_for_a_moment() -> None:
+    stage = a_group()
+    stage.place("BA")
+    stage.judged("A", None)
+    assert stage.groups["g"].condition == "unknown"
+
+
 def test_the_cause_of_a_loss_does_not_wait_where_its_victim_was_blamed() -> None:
     stage = a_group("ABC")
     stage.judged("A", 0.0, hard=True, reasons=[BY_LINK])
@@ -126,7 +134,7 @@ def test_facts_that_come_fast_lead_to_the_verdict_that_slow_ones_do(log: list[Re
 @given(histories())
 def test_a_group_is_judged_once_a_second_but_for_losses_and_placements(log: list[Record]) -> None:
     close = [record._replace(ts=1000 + (record.ts - 1000) // 12) for record in log]
-    placed = {record.ts for record in close if record.kind in ("placement", "condition")}
+    placed = {record.ts for record in close if record.kind in ("placement", "condition", "gone")}
     said = [(output.key, ts) for output, ts in spoken(close)]
     for group in "gh":
         calm = [ts for key, ts in said if key == group and ts not in placed]
@@ -139,13 +147,14 @@ def spoken(log: list[Record]) -> list[tuple[Output, int]]:
     return [(output, msgspec.json.decode(output.value, type=records.GroupVerdict).ts) for output in outputs]
 
 
-def verdicts(log: list[Record]) -> dict[str, records.GroupVerdict]:
-    """The last one on each group, whatever moment it is of."""
-    last = {}
+def verdicts(log: list[Record]) -> dict[str, tuple[Any, ...]]:
+    """What the last one on each group says, but for its words: those are not said anew."""
+    last: dict[str, tuple[Any, ...]] = {}
     for output in ClusterTask().step(log):
         if output.topic == topics.GROUPS and output.value:
-            last[output.key] = msgspec.json.decode(output.value, type=records.GroupVerdict)
-            last[output.key].ts = 0
+            said = msgspec.json.decode(output.value, type=records.GroupVerdict)
+            issues = [(issue.kind, issue.gpus) for issue in said.issues]
+            last[output.key] = (said.gpus, said.condition, said.action, said.worst, said.blamed, said.evict, issues)
         elif output.topic == topics.GROUPS:
             del last[output.key]
     return last
