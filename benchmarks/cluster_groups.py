@@ -54,6 +54,7 @@ def cold_start(groups: int) -> list[Record]:
                 ts=ts, cluster="c", node=node, uuid=gpu, score=1.0, held=1.0, condition=Condition.HEALTHY
             )
             said += [(at_ms, links(group, number, LINKS, at_ms)), (at_ms, healthy)]
+    said.append((COLD_MS + 1000, records.Tick(ts=START_MS + COLD_MS + 1000)))  # what waits has its turn
     return log_of(said)
 
 
