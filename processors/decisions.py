@@ -39,16 +39,27 @@ class Decisions:
             self.judge(self.fleet.members[key])
 
     def pass_time(self, clock_ms: int) -> None:
-        while self._deadlines and self._deadlines[0][0] <= clock_ms:
-            at_ms, key = heapq.heappop(self._deadlines)
+        while (at_ms := self._due_ms()) is not None and at_ms <= clock_ms:
+            self.out.now_ms = at_ms
+            if at_ms == self.groups.due_ms:
+                self.settle()
+                continue
+            key = heapq.heappop(self._deadlines)[1]
             member = self.fleet.members.get(key)
             if member is not None and member.case.deadline_ms == at_ms:
-                self.out.now_ms = at_ms
                 self.deliver(member, case.Deadline(key, at_ms))
                 self.settle()
         self.out.now_ms = clock_ms
-        if self.groups.pass_time(clock_ms):
+        if self.groups.expire(clock_ms):
             self.settle()
+
+    def _due_ms(self) -> int | None:
+        """When the next deadline is, or the next group's turn, which comes before deadlines of the same time."""
+        group_ms = self.groups.due_ms
+        if not self._deadlines:
+            return group_ms
+        deadline_ms = self._deadlines[0][0]
+        return deadline_ms if group_ms is None else min(group_ms, deadline_ms)
 
     # --- judgement -> case ---------------------------------------------------------------------------------
 
@@ -131,7 +142,7 @@ class Decisions:
         for key in self._touched:
             self.see(key)
         told = False
-        for news in self.groups.judge():
+        for news in self.groups.judge(self.out.now_ms):
             told = True
             self.out.group(news.group, news.verdict, self.policy_id)
             for member in cluster_groups.concerned(news, self.fleet, self.out.now_ms):
