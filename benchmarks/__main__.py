@@ -8,6 +8,7 @@ import sys
 NAMES = (
     "node_stage",
     "cluster_stage",
+    "cluster_groups",
     "weights",
     "prediction",
     "run_cost",

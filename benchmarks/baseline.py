@@ -34,10 +34,10 @@ from schemas.fields import (
 from schemas.policy import Thresholds
 
 RATES = {
-    "correctable_ecc": (ECC_SBE_VOLATILE, 60, 60_000),
-    "nvlink_crc": (NVLINK_CRC_FLIT_TOTAL, 30, 120_000),
+    "correctable_ecc": (ECC_SBE_VOLATILE, 30, 120_000),
+    "nvlink_crc": (NVLINK_CRC_FLIT_TOTAL, 15, 240_000),
     "nvlink_burst": (NVLINK_CRC_FLIT_TOTAL, 4, 15_000),
-    "pcie_replay": (PCIE_REPLAY_COUNTER, 12, 5_000),
+    "pcie_replay": (PCIE_REPLAY_COUNTER, 6, 10_000),
 }
 HELD_BACK = {"clocks": 0x60, "power_brake": 0x80}
 
@@ -81,6 +81,7 @@ class GpuState:
         self.known: dict[int, float] = {}
         self.levels: dict[str, int] = {}
         self.uncorrectable = math.nan
+        self.damage: dict[int, float] = {}
         self.held_back = dict.fromkeys(HELD_BACK, 0.0)
         self.last_ts = 0
 
@@ -99,10 +100,11 @@ class GpuState:
                 values[ECC_DBE_VOLATILE] if first else self.uncorrectable + (0.0 if math.isnan(increase) else increase)
             )
             self._judge("uncorrectable_ecc", self.uncorrectable)
-        pages = [values[field] for field in (RETIRED_SBE, RETIRED_DBE) if not math.isnan(values.get(field, math.nan))]
+        retired = self._stands(RETIRED_SBE, values), self._stands(RETIRED_DBE, values)
+        pages = [count for count in retired if not math.isnan(count)]
         self._judge("retired_pages", sum(pages) if pages else math.nan)
-        self._judge("remapped_rows", values.get(REMAPPED_UNCORRECTABLE, math.nan))
-        failed, pending = values.get(ROW_REMAP_FAILURE, 0.0), values.get(ROW_REMAP_PENDING, 0.0)
+        self._judge("remapped_rows", self._stands(REMAPPED_UNCORRECTABLE, values))
+        failed, pending = self._stands(ROW_REMAP_FAILURE, values), self._stands(ROW_REMAP_PENDING, values)
         self.levels["row_remap"] = 3 if failed > 0 else 1 if pending > 0 else 0
         margin = values.get(GPU_TEMP_MARGIN, math.nan)
         self._judge("temperature_margin", margin)
@@ -122,6 +124,13 @@ class GpuState:
         if before is None:
             return 0.0
         return value - before if value >= before else value
+
+    def _stands(self, field: int, values: dict[int, float]) -> float:
+        """The last known value: a blank repairs nothing."""
+        value = values.get(field, math.nan)
+        if not math.isnan(value):
+            self.damage[field] = value
+        return self.damage.get(field, math.nan)
 
     def _judge(self, name: str, value: float) -> None:
         self.levels[name] = level(self.policy.signal(name).limits, value)

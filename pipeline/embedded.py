@@ -21,6 +21,7 @@ from pipeline.explain import explainer
 from pipeline.log import Unavailable
 from pipeline.plan import Plan, plan
 from pipeline.recorder import Recorder
+from pipeline.runner import UnreadableState
 from pipeline.settings import Settings, parse_address
 from pipeline.sqlite_history import SqliteHistory
 from pipeline.sqlite_log import DataDirectoryError, SqliteLog
@@ -61,6 +62,9 @@ def run(settings: Settings, live_view: bool) -> None:
             asyncio.run(use_log())
         except Unavailable as error:
             raise UsageProblem(f"{directory}: {error}") from None
+        except UnreadableState as problem:
+            help = "name another --data-dir, or go on with the release that has written this one"
+            raise UsageProblem(f"{directory}: {problem.text}", help) from None
 
 
 class _Run:

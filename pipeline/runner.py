@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from pipeline.clock import wall_ms
+from pipeline.errors import UsageProblem
 from pipeline.log import Entry, Fenced, Ingress, Log, Unavailable
 from processors.task import Task
 from schemas import records
@@ -25,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 def _ignored(seconds: float) -> None:
     pass
+
+
+class UnreadableState(UsageProblem):
+    """What an earlier run has saved is damaged, or of another version. Nothing was changed."""
 
 
 @dataclass(slots=True)
@@ -78,7 +83,7 @@ async def run_task(
 
     Guarantees: every output reaches the log once, whatever fails, and in order. Cancelled once, it commits and
         checkpoints before it ends.
-    Raises: Fenced, another owner has the partition. ValueError, the checkpoint cannot be read. Never
+    Raises: Fenced, another owner has the partition. UnreadableState. Never
         Unavailable: it is logged once an outage, shown in `stats`, and tried again for ever.
     """
     stats = stats if stats is not None else Stats()
@@ -132,7 +137,11 @@ class _Run:
         checkpoint, self.committed = await self.log.restore(self.part)
         self.next_offset = min(0, self.committed)  # below 0: what a replay puts before a recording
         if checkpoint:
-            self.task.restore(checkpoint)
+            try:
+                self.task.restore(checkpoint)
+            except ValueError as error:
+                help = "go on with the release that has saved it, or have the log read anew"
+                raise UnreadableState(f"{self.part.stage}/{self.part.partition}: {error}", help) from None
             self.next_offset = checkpoint.next_offset
         self.checkpointed = self.next_offset
         self.stats.restores += 1

@@ -5,19 +5,20 @@ No result depends on the order in which GPUs or pairs are given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from schemas.records import Blame
 
 Edge = tuple[str, str]
 
 
-def blame(bad: Iterable[Edge], good: Iterable[Edge], missing: Mapping[str, int | None]) -> list[Blame]:
+def blame(bad: Iterable[Edge], good: Iterable[Sequence[str]], missing: Mapping[str, int | None]) -> list[Blame]:
     """Who is to blame for the pairs in `bad`, by connected parts of them, sorted.
 
-    good: the pairs that are as they shall be. missing: how many links each GPU of the group lacks; None = not known.
+    good: GPUs that are as they shall be with one another, two or more at a time. missing: how many links each GPU of
+    the group lacks; None = not known.
     """
-    fine = {gpu for edge in good for gpu in edge}
+    fine = {gpu for gpus in good for gpu in gpus}
     least = min((count for count in missing.values() if count is not None), default=0)
     found: list[Blame] = []
     left = _parts(bad)
@@ -60,10 +61,18 @@ def _fewer(gpu: str, missing: Mapping[str, int | None]) -> str:
 
 def _parts(edges: Iterable[Edge]) -> list[list[Edge]]:
     """The edges, those together that hang together."""
-    parts: list[tuple[set[str], list[Edge]]] = []
-    for edge in sorted(edges):
-        touching = [part for part in parts if not part[0].isdisjoint(edge)]
-        rest = [part for part in parts if part[0].isdisjoint(edge)]
-        gpus = set(edge).union(*(part[0] for part in touching))
-        parts = [*rest, (gpus, [each for part in touching for each in part[1]] + [edge])]
-    return [sorted(part[1]) for part in parts]
+    ordered = sorted(edges)
+    root: dict[str, str] = {gpu: gpu for edge in ordered for gpu in edge}
+    for a, b in ordered:
+        root[_root(b, root)] = _root(a, root)
+    parts: dict[str, list[Edge]] = {}
+    for edge in ordered:
+        parts.setdefault(_root(edge[0], root), []).append(edge)
+    return list(parts.values())
+
+
+def _root(gpu: str, root: dict[str, str]) -> str:
+    """What stands for all that hangs together with it; shortens the way there."""
+    while root[gpu] != gpu:
+        root[gpu] = gpu = root[root[gpu]]
+    return gpu

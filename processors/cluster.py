@@ -8,7 +8,6 @@ standing judgement, while the weight waits for the next one; a GPU that still fa
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,10 +15,9 @@ import msgspec
 
 from processors import case, checkpoints, cluster_groups
 from processors import policy as policies
-from processors.budget import Removal, admit
-from processors.case import Announce, Case, Event, Failed, RemoveNode
 from processors.cluster_output import ClusterOutput
 from processors.cluster_policy import Policy
+from processors.decisions import Decisions
 from processors.fleet import Fleet, Member
 from processors.fleet_events import fleet_event
 from processors.groups import Groups, GroupsSaved
@@ -37,9 +35,8 @@ from schemas.records import (
     PolicyChange,
     Tick,
 )
-from schemas.states import Action, Condition
 
-VERSION = 1
+VERSION = 2
 POLICIES_REMEMBERED = 64  # copies of one change come from every partition, some late
 
 
@@ -61,8 +58,8 @@ class Saved(msgspec.Struct):
     policy_id: str
     policies: list[tuple[int, str]]
     members: list[Member]
-    newest: list[tuple[str, int, Place]] = []
-    groups: GroupsSaved = msgspec.field(default_factory=GroupsSaved)
+    newest: list[tuple[str, int, Place]]
+    groups: GroupsSaved
 
 
 class ClusterTask:
@@ -70,17 +67,14 @@ class ClusterTask:
 
     def __init__(self, partition: int = 0) -> None:
         self.partition = partition
-        self.policy = Policy()
-        self.policy_id = policies.from_document("default", {}).id
-        self.fleet = Fleet()
-        self.groups = Groups(self.policy.groups)
         self.out = ClusterOutput(partition)
+        policy = Policy()
+        default = policies.from_document("default", {}).id
+        self._decide_with(Decisions(self.out, policy, default, Fleet(), Groups(policy.groups)))
         self._policies: list[tuple[int, str]] = []
         self._clock_ms = 0  # the stream clock: running maximum of the append times
-        self._deadlines: list[tuple[int, str]] = []  # a heap; what its case no longer bears out is void
         self._next_offset = 0
         self._newest: dict[tuple[str, int], Place] = {}
-        self._touched: dict[str, None] = {}  # members whose decision may change, in order
         self._handle: dict[type[Any], Callable[[Any], None]] = {
             ConditionChange: self._judged,
             Gone: self._gone,
@@ -93,13 +87,17 @@ class ClusterTask:
             Tick: lambda tick: None,
         }
 
+    def _decide_with(self, decisions: Decisions) -> None:
+        self.decisions, self.fleet, self.groups = decisions, decisions.fleet, decisions.groups
+
     # --- the contract --------------------------------------------------------------------------------------
 
     def step(self, records: Sequence[Record]) -> list[Output]:
         outputs: list[Output] = []
         for record in records:
             self.out.begin(record)
-            self._pass_time(record.ts)
+            self._clock_ms = max(self._clock_ms, record.ts)
+            self.decisions.pass_time(self._clock_ms)
             try:
                 self._check_fresh(record)
                 event = fleet_event(record)
@@ -108,7 +106,7 @@ class ClusterTask:
             else:
                 self._handle[type(event)](event)
                 if not isinstance(event, Bandwidth):  # a tool measures many pairs at once: they are judged together
-                    self._settle()
+                    self.decisions.settle()
             outputs += self.out.take()
             self._next_offset = record.offset + 1
         return outputs
@@ -116,39 +114,21 @@ class ClusterTask:
     def checkpoint(self) -> Checkpoint:
         members = [self.fleet.members[key] for key in sorted(self.fleet.members)]
         newest = [(stage, partition, place) for (stage, partition), place in sorted(self._newest.items())]
-        policy = msgspec.to_builtins(self.policy)
-        saved = Saved(self._clock_ms, policy, self.policy_id, self._policies, members, newest, self.groups.save())
+        policy, policy_id = msgspec.to_builtins(self.decisions.policy), self.decisions.policy_id
+        saved = Saved(self._clock_ms, policy, policy_id, self._policies, members, newest, self.groups.save())
         return checkpoints.pack(VERSION, self._next_offset, saved)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         saved: Saved = checkpoints.unpack(VERSION, checkpoint, Saved)
-        self.policy = msgspec.convert(known(saved.policy, Policy), Policy)
-        self.policy_id, self._policies = saved.policy_id, saved.policies
+        policy = msgspec.convert(known(saved.policy, Policy), Policy)
+        fleet, groups = Fleet(saved.members), Groups(policy.groups, saved.groups)
+        self._decide_with(Decisions(self.out, policy, saved.policy_id, fleet, groups))
+        self._policies = saved.policies
         self._clock_ms = saved.clock_ms
         self._newest = {(stage, partition): place for stage, partition, place in saved.newest}
         self._next_offset = checkpoint.next_offset
-        self.fleet = Fleet(saved.members)
-        self.groups = Groups(self.policy.groups, saved.groups)
-        for gpu in self.groups.gpus:
-            self.groups.recall(gpu, cluster_groups.presence(self.fleet.members.get(gpu)))
-        self._deadlines = []
-        for member in saved.members:
-            self._schedule(member.case)
 
     # --- records -------------------------------------------------------------------------------------------
-
-    def _pass_time(self, ts: int) -> None:
-        self._clock_ms = max(self._clock_ms, ts)
-        while self._deadlines and self._deadlines[0][0] <= self._clock_ms:
-            at_ms, key = heapq.heappop(self._deadlines)
-            member = self.fleet.members.get(key)
-            if member is not None and member.case.deadline_ms == at_ms:
-                self.out.now_ms = at_ms
-                self._deliver(member, case.Deadline(key, at_ms))
-                self._settle()
-        self.out.now_ms = self._clock_ms
-        if self.groups.pass_time(self._clock_ms):
-            self._settle()
 
     def _check_fresh(self, record: Record) -> None:
         """A derived record that comes again, however the log has come by it, would turn the fleet back in time.
@@ -167,14 +147,14 @@ class ClusterTask:
         member, first, former = self.fleet.arrive(change)
         if former is not None:  # its UUID is known now: readers find its state under the new key
             self.out.tombstone(former)
-            self._schedule(member.case)
+            self.decisions.schedule(member.case)
             if member.case.open:
                 self.out.eviction(member, f"was {former.key}")
         if first:
             for neighbour in self.fleet.neighbours(member):
                 if neighbour.case.takes_node:
-                    self._node_goes(member, neighbour.case.cause, neighbour.case.incident)
-        self._judge(member)
+                    self.decisions.node_goes(member, neighbour.case.cause, neighbour.case.incident)
+        self.decisions.judge(member)
 
     def _gone(self, gone: Gone) -> None:
         member = self.fleet.find(gone.node, gone.uuid, gone.bdf)
@@ -182,7 +162,7 @@ class ClusterTask:
             return  # never judged: there is nothing to end
         if member.change.node != gone.node or member.change.bdf not in ("", gone.bdf):
             return  # it has already spoken from the slot that it was moved to
-        self._deliver(member, case.Left(member.key, self.out.now_ms))
+        self.decisions.deliver(member, case.Left(member.key, self.out.now_ms))
         self.out.tombstone(member)
         self.fleet.remove(member.key)
         self.groups.forget(member.key)
@@ -197,9 +177,9 @@ class ClusterTask:
             self.out.dead_letter(f"restore of an unknown GPU: uuid {word.uuid!r}, {word.node}/{word.bdf}")
         else:
             note = f"by {word.author or 'an operator'}" + (f": {word.note}" if word.note else "")
-            member.spent = self._stops(member)
+            member.spent = self.decisions.stops(member)
             self.fleet.end_wait(member)
-            self._deliver(member, case.Restored(member.key, self.out.now_ms, note))
+            self.decisions.deliver(member, case.Restored(member.key, self.out.now_ms, note))
 
     def _group_event(self, event: Inventory | LinkStatus | Bandwidth | Placement) -> None:
         try:
@@ -208,7 +188,7 @@ class ClusterTask:
             self.out.dead_letter(str(error))
             return
         for gpu in gpus:
-            self._see(gpu)
+            self.decisions.see(gpu)
 
     def _change_policy(self, change: PolicyChange) -> None:
         identity = (change.ts, change.id)
@@ -216,153 +196,8 @@ class ClusterTask:
             return  # another partition's copy; told by its time too, so that an earlier policy can come back
         self._policies = [*self._policies, identity][-POLICIES_REMEMBERED:]
         try:
-            self.policy = msgspec.convert(change.document.get("cluster", {}), Policy)
+            policy = msgspec.convert(change.document.get("cluster", {}), Policy)
         except msgspec.ValidationError as error:
             self.out.dead_letter(f"policy {change.id}: cluster: {error}")
             return
-        self.policy_id = change.id
-        self.groups.change_policy(self.policy.groups)
-        for key in sorted(self.fleet.members):
-            self._judge(self.fleet.members[key])
-
-    # --- judgement -> case ---------------------------------------------------------------------------------
-
-    def _judge(self, member: Member) -> None:
-        """Hold the newest judgement against the policy; a removal still has to be admitted (`_settle`)."""
-        stops = self._stops(member)
-        if stops and not member.spent and not member.case.open:
-            self.fleet.waiting.add(member.key)
-        else:
-            self.fleet.end_wait(member)
-        if member.case.open:
-            if stops:
-                self._deliver(member, self._failed(member))
-            elif member.change.condition is not Condition.UNKNOWN:
-                self._deliver(member, case.Recovered(member.key, self.out.now_ms))
-        self._touch(member)
-
-    def _node_goes(self, member: Member, cause: str, incident: str) -> None:
-        failed = Failed(
-            member.key,
-            self.out.now_ms,
-            action=Action.REMOVE_NODE,
-            cause=f"node removed: {cause}",
-            fault="node_removed",
-            hard=True,
-            bystander=True,
-            incident=incident,
-        )
-        self._deliver(member, failed)
-
-    def _deliver(self, member: Member, event: Event) -> None:
-        before = member.case
-        try:
-            member.case, intents = case.advance(before, event, self.policy)
-        except AssertionError as broken:
-            why = f"broken invariant: {broken}"
-            self.out.dead_letter(why)
-            member.case, intents = case.quarantine(before, self.out.now_ms, why)
-        if member.case.open:
-            self.fleet.end_wait(member)
-        if member.case.deadline_ms != before.deadline_ms:
-            self._schedule(member.case)
-        self._touch(member)
-        for intent in intents:
-            if isinstance(intent, Announce):
-                self.out.eviction(member, intent.detail)
-            elif isinstance(intent, RemoveNode):
-                for neighbour in self.fleet.neighbours(member):
-                    self._node_goes(neighbour, intent.cause, intent.incident)
-            else:
-                self.out.dead_letter(intent.why)
-
-    def _touch(self, member: Member) -> None:
-        self.fleet.note(member)
-        self._touched[member.key] = None
-
-    def _schedule(self, case: Case) -> None:
-        if case.deadline_ms is not None:
-            heapq.heappush(self._deadlines, (case.deadline_ms, case.gpu))
-
-    # --- case -> decision ----------------------------------------------------------------------------------
-
-    def _settle(self) -> None:
-        """Admit removals, firm ones first, then the worst score; judge groups; then decide what has changed."""
-        members = self.fleet.members
-        if self.fleet.waiting:
-            self._admit()
-        while self._judge_groups():  # a GPU that goes for its group's sake may change another group
-            if self.fleet.waiting:
-                self._admit()
-        touched, self._touched = self._touched, {}
-        for key in touched:
-            if key in members:
-                member = members[key]
-                member.weight = self._weight(member)
-                self.out.decision(member, member.weight, self.policy, self.policy_id)
-
-    def _judge_groups(self) -> bool:
-        """Tell groups who has come and gone, and members what they are to blame for; whether there was any news."""
-        for key in self._touched:
-            self._see(key)
-        told = False
-        for news in self.groups.judge():
-            told = True
-            self.out.group(news.group, news.verdict, self.policy_id)
-            for member in cluster_groups.concerned(news, self.fleet, self.out.now_ms):
-                self._judge(member)
-        return told
-
-    def _see(self, key: str) -> None:
-        if key in self.groups:
-            self.groups.see(key, cluster_groups.presence(self.fleet.members.get(key)))
-
-    def _admit(self) -> None:
-        """Those that waited before wait on, and cost nothing, until there is room."""
-        members, waiting = self.fleet.members, self.fleet.waiting
-        room = not self._held_by(discretionary=True)
-        line = [members[key].urgency for key in (waiting if room else waiting & self._touched.keys())]
-        heapq.heapify(line)
-        held_by = ""
-        while line and not held_by:
-            discretionary, _, key = heapq.heappop(line)
-            held_by = self._held_by(discretionary)
-            if not held_by:
-                self._deliver(members[key], self._failed(members[key]))
-        for key in waiting & self._touched.keys():
-            members[key].held_by = held_by
-
-    def _held_by(self, discretionary: bool) -> str:
-        return admit(Removal(discretionary), self.fleet.capacity, self.policy)
-
-    def _weight(self, member: Member) -> float:
-        if member.case.open:
-            return 0.0
-        if member.change.condition is Condition.UNKNOWN:
-            return member.weight or 0.0  # frozen; nobody has ever known it: no traffic
-        if self._stops(member):  # held back, or overruled until it is judged again
-            return self.policy.weight_zero_at if member.weight is None else member.weight
-        return self.policy.weight(member.change.held)
-
-    def _stops(self, member: Member) -> bool:
-        return self.policy.stops(member.change) or cluster_groups.asked_out(member, self.policy)
-
-    def _failed(self, member: Member) -> Failed:
-        change, now_ms = member.change, self.out.now_ms
-        if not self.policy.stops(change):
-            return cluster_groups.failed(member, now_ms)
-        return Failed(
-            member.key,
-            now_ms,
-            action=change.action,
-            cause=_cause(change),
-            fault=cluster_groups.fault(change.reasons),
-            hard=change.hard,
-            corruption=change.corruption,
-            incident=change.incident,
-        )
-
-
-def _cause(change: ConditionChange) -> str:
-    worst = cluster_groups.worst(change.reasons)
-    return f"{change.condition}, no reason given" if worst is None else worst.text or f"{worst.signal} {worst.level}"
+        self.decisions.apply(policy, change.id)

@@ -83,7 +83,7 @@ class Ask(Protocol):
 
 
 class FaultIntake:
-    """The kernel faults of a partition. ask, retell: see `processors.judges`."""
+    """The kernel faults of a partition. ask: see `Judges.event`. retell: see `Verdicts.retell`."""
 
     def __init__(self, incidents: Incidents, out: NodeOutput, ask: Ask, retell: Retell) -> None:
         self.log = FaultLog()

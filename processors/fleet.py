@@ -25,8 +25,8 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
     condition: Condition
     held_by: str
     reasons: list[tuple[str, str]]
-    instances: list[tuple[int, int | None, float | None, list[tuple[str, str]]]] = []
-    incident: str = ""
+    instances: list[tuple[int, int | None, float | None, list[tuple[str, str]]]]
+    incident: str
 
     @classmethod
     def of(cls, decision: Decision) -> Shown:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from itertools import combinations
 from typing import NamedTuple
 
+from processors.alike import Pairs, pairs
 from processors.blame import blame
 from processors.cluster_policy import GroupsPolicy
-from processors.links import GpuLinks, Pair, Seen, pair
+from processors.links import GpuLinks, Pair, Seen
 from schemas.all_reduce import LOST, MEASURED_ON, Impact, impact
 from schemas.records import Blame, GroupIssue, GroupVerdict, Placement
 from schemas.states import Condition, GroupAction
@@ -34,6 +35,10 @@ class Presence(StrEnum):
     LOST_BY_LINK = "lost-by-link"
 
 
+_LOST = (Presence.LOST, Presence.LOST_BY_LINK)
+GRAVITY = {Presence.FINE: 0, Presence.UNKNOWN: 1, Presence.LOST_BY_LINK: 2, Presence.LOST: 3}
+
+
 class Facts(NamedTuple):
     """What is known of the group's GPUs. measured: (from, to) -> GB/s, of those that were measured lately."""
 
@@ -43,9 +48,9 @@ class Facts(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A pair, the share of the expected bandwidth that counts (1.0 = as it shall be), and what that costs."""
+    """Pairs, the share of the expected bandwidth that counts (1.0 = as it shall be), and what that costs."""
 
-    pair: Pair
+    pairs: Pairs
     share: float
     impact: Impact
 
@@ -60,22 +65,37 @@ def harsher(one: GroupAction, other: GroupAction) -> GroupAction:
 
 def judge(placement: Placement, facts: Facts, policy: GroupsPolicy) -> GroupVerdict:
     """The verdict; whoever says it adds time and policy."""
-    gpus = sorted(placement.gpus)
-    lost = [gpu for gpu in gpus if _presence(gpu, facts) in (Presence.LOST, Presence.LOST_BY_LINK)]
-    here = [gpu for gpu in gpus if gpu not in lost]
+    lost = sorted(gpu for gpu in placement.gpus if _presence(gpu, facts) in _LOST)
+    here = sorted(set(placement.gpus).difference(lost))
     seen = {gpu: Seen.of(_links(gpu, facts)) for gpu in here}
-    pairs = [pair(a, b, seen[a], seen[b], _measured(a, b, facts)) for a, b in combinations(here, 2)]
-    found = [_found(each, policy) for each in pairs if each.kind == "nvlink" and each.gb_per_s is not None]
-    untold = [each for each in pairs if each.kind == "unknown" or (each.kind == "nvlink" and each.gb_per_s is None)]
-    unknown = _unknown(here, untold, facts)
-    issues = [*_lost_issues(lost), *unknown, *_topology(here, facts), *_pair_issues(found, pairs, policy)]
-    worst = min(found, key=lambda each: (each.share, each.pair.a, each.pair.b), default=None)
-    action = GroupAction.MONITOR if issues else GroupAction.NONE
+    return conclude(placement, facts, policy, lost, seen, pairs(seen, facts.measured))
+
+
+def conclude(
+    placement: Placement,
+    facts: Facts,
+    policy: GroupsPolicy,
+    lost: Sequence[str],
+    seen: Mapping[str, Seen],
+    between: Sequence[Pairs],
+) -> GroupVerdict:
+    """lost: sorted. seen: of all others, sorted. between: all pairs of those; how they are put together never shows."""
+    found = [
+        _found(each, policy) for each in between if each.first.kind == "nvlink" and each.first.gb_per_s is not None
+    ]
+    untold = [each for each in between if _untold(each.first)]
+    unknown = _unknown(seen, untold, facts)
+    issues = [*_lost_issues(lost), *unknown, *_topology(seen)]
+    low = _low(found, between, policy)
+    worst = min(found, key=lambda each: (each.share, each.pairs.first.a, each.pairs.first.b), default=None)
+    count = len(issues) + sum(each.number for _, each in low)
+    issues += _pair_issues(low, ISSUES_MAX - len(issues))
+    action = GroupAction.MONITOR if count else GroupAction.NONE
     if worst:
         action = harsher(action, worst.impact.action)
     if lost:
         action = GroupAction.REPLACE
-    blamed = _blamed(lost, here, found, facts)
+    blamed = _blamed(lost, seen, found, facts)
     verdict = GroupVerdict(
         ts=0,
         cluster=placement.cluster,
@@ -89,7 +109,7 @@ def judge(placement: Placement, facts: Facts, policy: GroupsPolicy) -> GroupVerd
         blamed=blamed,
         evict=_evict(action, blamed),
         issues=issues[:ISSUES_MAX],
-        more_issues=max(len(issues) - ISSUES_MAX, 0),
+        more_issues=max(count - ISSUES_MAX, 0),
     )
     if lost:
         _tell_lost(verdict, worst)
@@ -101,28 +121,33 @@ def judge(placement: Placement, facts: Facts, policy: GroupsPolicy) -> GroupVerd
 def _tell_lost(verdict: GroupVerdict, worst: Found | None) -> None:
     verdict.basis = "lost"
     verdict.all_reduce_gb_per_s = 0.0
-    verdict.expected_gb_per_s = worst.pair.expected_gb_per_s if worst else None
+    verdict.expected_gb_per_s = worst.pairs.first.expected_gb_per_s if worst else None
     verdict.throughput_change_percent = LOST.throughput_change_percent
 
 
 def _tell(verdict: GroupVerdict, worst: Found) -> None:
-    verdict.worst = [worst.pair.a, worst.pair.b]
-    verdict.basis = _basis(worst.pair)
-    verdict.all_reduce_gb_per_s = _rounded(worst.pair.gb_per_s)
-    verdict.expected_gb_per_s = _rounded(worst.pair.expected_gb_per_s)
+    first = worst.pairs.first
+    verdict.worst = [first.a, first.b]
+    verdict.basis = _basis(first)
+    verdict.all_reduce_gb_per_s = _rounded(first.gb_per_s)
+    verdict.expected_gb_per_s = _rounded(first.expected_gb_per_s)
     verdict.decode_latency_ms = worst.impact.decode_latency_ms
     verdict.throughput_change_percent = worst.impact.throughput_change_percent
-    verdict.scaled = worst.pair.scaled_from != MEASURED_ON
+    verdict.scaled = first.scaled_from != MEASURED_ON
 
 
-def _found(each: Pair, policy: GroupsPolicy) -> Found:
+def _found(each: Pairs, policy: GroupsPolicy) -> Found:
     """No tool measures all that a link can carry: what is measured above the limit is as it shall be."""
-    gb_per_s = each.gb_per_s
+    first, gb_per_s = each.first, each.first.gb_per_s
     assert gb_per_s is not None, each
-    share = gb_per_s / each.expected_gb_per_s
-    if each.measured_gb_per_s is not None and share >= policy.pair_share_min:
+    share = gb_per_s / first.expected_gb_per_s
+    if first.measured_gb_per_s is not None and share >= policy.pair_share_min:
         share = 1.0
-    return Found(each, share, impact(share, each.fallback_gb_per_s / each.expected_gb_per_s))
+    return Found(each, share, impact(share, first.fallback_gb_per_s / first.expected_gb_per_s))
+
+
+def _untold(each: Pair) -> bool:
+    return each.kind == "unknown" or (each.kind == "nvlink" and each.gb_per_s is None)
 
 
 # --- what is wrong ------------------------------------------------------------------------------------------
@@ -132,17 +157,16 @@ def _lost_issues(lost: Sequence[str]) -> list[GroupIssue]:
     return [GroupIssue(kind="lost", gpus=[gpu], text=f"{gpu} has failed or is out of service") for gpu in lost]
 
 
-def _unknown(here: Sequence[str], untold: Sequence[Pair], facts: Facts) -> list[GroupIssue]:
+def _unknown(seen: Mapping[str, Seen], untold: Sequence[Pairs], facts: Facts) -> list[GroupIssue]:
     """GPUs of which too little is known, each once, with the first thing that is missing."""
     found = []
-    concerned = {gpu for each in untold for gpu in (each.a, each.b)}
-    for gpu in here:
-        links = _links(gpu, facts)
+    concerned = {gpu for each in untold for gpu in each.gpus}
+    for gpu, each in seen.items():
         if _presence(gpu, facts) is Presence.UNKNOWN:
             why = "has not been heard of, or cannot be judged now"
-        elif gpu in concerned and links.product is None:
-            why = f"is of a model that is not known: {links.model!r}"
-        elif gpu in concerned and links.up is None:
+        elif gpu in concerned and each.product is None:
+            why = f"is of a model that is not known: {each.links.model!r}"
+        elif gpu in concerned and each.links.up is None:
             why = "has told nothing of its NVLinks"
         else:
             continue
@@ -150,12 +174,11 @@ def _unknown(here: Sequence[str], untold: Sequence[Pair], facts: Facts) -> list[
     return found
 
 
-def _topology(here: Sequence[str], facts: Facts) -> list[GroupIssue]:
+def _topology(seen: Mapping[str, Seen]) -> list[GroupIssue]:
     found = []
-    for gpu in here:
-        links = _links(gpu, facts)
-        if links.missing:
-            up, expected = links.up or 0, links.expected or 0
+    for gpu, each in seen.items():
+        if each.missing:
+            up, expected = each.links.up or 0, each.expected or 0
             text = f"{gpu} has {up} of {expected} NVLinks up"
             found.append(
                 GroupIssue(
@@ -165,14 +188,21 @@ def _topology(here: Sequence[str], facts: Facts) -> list[GroupIssue]:
     return found
 
 
-def _pair_issues(found: Sequence[Found], pairs: Sequence[Pair], policy: GroupsPolicy) -> list[GroupIssue]:
-    """Pairs below their limit, the worst first; those without NVLinks only where they were measured."""
-    shares = [(each.pair, each.share) for each in found]
-    for each in pairs:
-        if each.kind == "pcie" and each.measured_gb_per_s is not None:
-            shares.append((each, each.measured_gb_per_s / each.expected_gb_per_s))
-    low = [(share, each) for each, share in shares if share < policy.pair_share_min]
-    return [_pair_issue(each) for _, each in sorted(low, key=lambda entry: (entry[0], entry[1].a, entry[1].b))]
+def _low(found: Sequence[Found], between: Sequence[Pairs], policy: GroupsPolicy) -> list[tuple[float, Pairs]]:
+    """Pairs below their limit, with their share; those without NVLinks only where they were measured."""
+    shares = [(each.share, each.pairs) for each in found]
+    for each in between:
+        if each.first.kind == "pcie" and each.first.measured_gb_per_s is not None:
+            shares.append((each.first.measured_gb_per_s / each.first.expected_gb_per_s, each))
+    return [(share, each) for share, each in shares if share < policy.pair_share_min]
+
+
+def _pair_issues(low: Sequence[tuple[float, Pairs]], room: int) -> list[GroupIssue]:
+    """The worst first, as many as there is room for."""
+    if room <= 0:
+        return []
+    entries = ((share, *edge, at) for at, (share, each) in enumerate(low) for edge in each.edges())
+    return [_pair_issue(low[at][1].first._replace(a=a, b=b)) for _, a, b, at in heapq.nsmallest(room, entries)]
 
 
 def _pair_issue(each: Pair) -> GroupIssue:
@@ -192,14 +222,14 @@ def _pair_issue(each: Pair) -> GroupIssue:
 # --- whose fault --------------------------------------------------------------------------------------------
 
 
-def _blamed(lost: Sequence[str], here: Sequence[str], found: Sequence[Found], facts: Facts) -> list[Blame]:
+def _blamed(lost: Sequence[str], seen: Mapping[str, Seen], found: Sequence[Found], facts: Facts) -> list[Blame]:
     """A lost GPU before all: what others lack, or why they are lost, may well be its doing."""
     if lost:
         first = [gpu for gpu in lost if _presence(gpu, facts) is Presence.LOST] or lost
         return [Blame(kind="gpu", gpus=[gpu], why="it has failed or is out of service") for gpu in first]
-    bad = [(each.pair.a, each.pair.b) for each in found if not each.sound]
-    good = [(each.pair.a, each.pair.b) for each in found if each.sound]
-    return blame(bad, good, {gpu: _links(gpu, facts).missing for gpu in here})
+    bad = [edge for each in found if not each.sound for edge in each.pairs.edges()]
+    good = [each.pairs.gpus for each in found if each.sound]
+    return blame(bad, good, {gpu: each.missing for gpu, each in seen.items()})
 
 
 def _evict(action: GroupAction, blamed: Sequence[Blame]) -> list[str]:
@@ -214,14 +244,6 @@ def _presence(gpu: str, facts: Facts) -> Presence:
 
 def _links(gpu: str, facts: Facts) -> GpuLinks:
     return facts.links.get(gpu) or GpuLinks()
-
-
-def _measured(a: str, b: str, facts: Facts) -> float | None:
-    """Of the two directions the slower one."""
-    if not facts.measured:
-        return None
-    both = [facts.measured[way] for way in ((a, b), (b, a)) if way in facts.measured]
-    return min(both, default=None)
 
 
 def _basis(each: Pair) -> str:

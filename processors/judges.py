@@ -1,4 +1,4 @@
-"""The signals at work: runs them over rounds, timers and events, and turns what they find into verdicts."""
+"""The signals at work: who is who among the GPUs, and which signals are asked about rounds, timers and events."""
 
 from __future__ import annotations
 
@@ -10,55 +10,38 @@ import numpy as np
 import numpy.typing as npt
 
 from processors import policy as policies
-from processors.board import UNASSESSED, Board
-from processors.counters import Counters
 from processors.fault_intake import FaultIntake
-from processors.incidents import TAKEN_DOWN, Incidents
+from processors.incidents import Incidents
 from processors.ingest import Frames, Roster, Shape
-from processors.instances import Instances
 from processors.judgement import Judgement, Levels, Tick
 from processors.node_output import WHOLE, Cause, Instance, NodeOutput
 from processors.policy import Policy
-from processors.prediction.predictions import Predictions
-from processors.presence import Presence
-from processors.revalidation import Revalidations
-from processors.rounds import Rounds
+from processors.rows import Rows
 from processors.signal import Event, Report, Signal
-from processors.state import Table, View
+from processors.state import View
+from processors.verdicts import Verdicts
 from processors.waves import Round
 from schemas import records
-from schemas.fields import FIELDS, Kind
-from schemas.states import Action, Condition
 
 Array = npt.NDArray[Any]
 
-_NEVER = np.empty(0, "i8")
 GRID_MS = 5_000  # timers fire on this grid of the stream clock, between records
 
 
 class Judges:
-    """All signals with their state: a row per GPU, as in the roster."""
+    """All signals, with what they keep of each GPU and what follows from what they find."""
 
     def __init__(self, signals: tuple[Signal, ...], roster: Roster) -> None:
         self.signals = signals
         self.roster = roster
-        self.capacity = 64
-        fields = {field for signal in signals for field in signal.fields}
-        changing = sorted(field for field in fields if FIELDS[field].kind is not Kind.GAUGE)
-        # Field -> its row among the counters, -1 for gauges: what frames are searched for.
-        self.wanted = {field: changing.index(field) if field in changing else -1 for field in sorted(fields)}
-        self.counters = Counters(changing, self.capacity)
-        self.board = Board(signals, self.capacity)
-        self.presence = Presence(self.capacity)
-        self.revalidations = Revalidations(self.capacity)
-        self.predictions = Predictions(self.capacity)
-        self._own_tables = self.presence.table, self.revalidations.table, self.predictions.table
-        self.tables = [Table(signal.columns, self.capacity) for signal in signals]
-        self.rounds = Rounds(signals, self.tables, self.board, self.counters)
-        self.instances = Instances(signals)
+        self.rows = rows = Rows(signals, roster)
+        self.board, self.tables, self.rounds = rows.board, rows.tables, rows.rounds
+        self.counters, self.presence, self.instances = rows.counters, rows.presence, rows.instances
+        self.revalidations, self.predictions = rows.revalidations, rows.predictions
         self.out = NodeOutput(roster, self.board, self.instances)
         self.incidents = Incidents(signals, roster, self.board, self.out)
-        self.faults = FaultIntake(self.incidents, self.out, self.event, self.retell)
+        self.verdicts = Verdicts(rows, self.incidents, self.out)
+        self.faults = FaultIntake(self.incidents, self.out, self.event, self.verdicts.retell)
         self._reading = {
             type_: [at for at, signal in enumerate(signals) if type_ in signal.reads]
             for type_ in {type_ for signal in signals for type_ in signal.reads}
@@ -70,37 +53,39 @@ class Judges:
 
     def apply(self, policy: Policy) -> None:
         """Judge by `policy` from now on."""
+        self.rows.apply(policy)
+        self._heed(policy)
+
+    def _heed(self, policy: Policy) -> None:
         self.policy = policy
-        self.board.apply(policy)
-        self.revalidations.apply(policy.values.node)
-        self.predictions.apply(policy.values.prediction)
         self._own = [policy.of(signal) for signal in self.signals]
         self.incidents.apply(policy.values.node)
         self.faults.apply(policy)
-        self.instances.apply(policy)
 
-    # --- rows --------------------------------------------------------------------------------------------------
+    # --- who is who ------------------------------------------------------------------------------------------
 
-    def rows(self, node: str, gpus: Sequence[records.Gpu], cause: Cause, clock_ms: int, credit_ms: int) -> Array:
+    def arrive(self, node: str, gpus: Sequence[records.Gpu], cause: Cause, clock_ms: int, credit_ms: int) -> Array:
         """The rows of `gpus`, fresh ones for those that are new or stand in another's slot."""
         known = len(self.roster)
         places = self.roster.find_all(node, gpus)
-        self._fit()
+        self.rows.fit()
         self.presence.table.columns["created"][known : len(self.roster)] = credit_ms
         rows = [place.row for place in places]
         for place in places:
             if place.replaced:
                 self._unsay(cause, place.row, place.replaced)
-                self._reset(place.row, credit_ms)
+                self.rows.reset(place.row, credit_ms)
                 self.faults.left(cause, place.row, clock_ms)
                 self.out.gone(cause, place.row, place.replaced, clock_ms)
             if place.displaced is not None and place.displaced not in rows:
                 self._unsay(cause, place.displaced, self.roster.uuid_of[place.displaced])
                 self.out.gone(cause, place.row, self.roster.uuid_of[place.displaced], clock_ms)
                 self.faults.left(cause, place.displaced, clock_ms)
-                self._retire(place.displaced)
+                self.rows.retire(place.displaced)
             if place.absorbed is not None:
-                self._absorb(place.row, place.absorbed)
+                self.incidents.moved(place.absorbed, place.row)
+                self.faults.log.forget(place.absorbed)
+                self.rows.absorb(place.row, place.absorbed)
             if place.named or place.absorbed is not None:
                 self._unsay(cause, place.row, self.out.slot_key(place.row))
                 self.out.renamed(cause, place.row)
@@ -108,53 +93,10 @@ class Judges:
                 self._ask((), cause, np.array([place.row]), clock_ms, clock_ms, lambda *_: None, always=True)
         return np.array(rows, "i8")
 
-    def _fit(self) -> None:
-        if len(self.roster) > self.capacity:
-            while self.capacity < len(self.roster):
-                self.capacity *= 2
-            self.counters.grow(self.capacity)
-            self.board.grow(self.capacity)
-            self.rounds.grow(self.capacity)
-            for table in (*self.tables, *self._own_tables):
-                table.grow(self.capacity)
-
-    def _reset(self, row: int, credit_ms: int) -> None:
-        """Another GPU stands there: nothing of what is known of the one before holds."""
-        rows = np.array([row])
-        self.counters.forget(rows)
-        self.board.reset(rows)
-        for table in (*self.tables, self.revalidations.table):
-            table.reset(rows)
-        self.presence.reset(rows, credit_ms)
-        self.predictions.forget(row)
-        for sampled in self.rounds.sampled.values():
-            sampled[rows] = 0
-        self.instances.forget(row)
-
-    def _retire(self, row: int) -> None:
-        self.roster.retire(row)
-        self._reset(row, 0)
-        self.presence.table.columns["retired"][row] = 1
-
     def _unsay(self, cause: Cause, row: int, key: str) -> None:
         """The GPU of `row` is no longer known by `key`."""
         if self.predictions.unsay(row):
             self.out.unsaid(cause, key)
-
-    def _absorb(self, row: int, former: int) -> None:
-        """`former` was the same GPU, known by its BDF alone, so that only kernel faults can be known of it."""
-        for at, signal in enumerate(self.signals):
-            by_events = type(signal).on_event is not Signal.on_event
-            if by_events and self.board.level[at, former] > self.board.level[at, row]:
-                self.tables[at].copy(former, row)
-                self.board.copy(at, former, row)
-        self.incidents.moved(former, row)
-        self.faults.log.forget(former)
-        self.instances.move(former, row)
-        if self.revalidations.table.columns["detected"][former]:
-            self.revalidations.table.copy(former, row)
-        self.predictions.copy(former, row)
-        self._retire(former)
 
     # --- what signals are asked ----------------------------------------------------------------------------------
 
@@ -172,7 +114,7 @@ class Judges:
             record = round_.frames.records[frame]
             return Cause(record.offset, record.ts, number, gpu)
 
-        self._verdicts(tick, cause, lambda positions: round_.frames.clock_ms[positions // round_.width])
+        self.verdicts.follow(tick, cause, lambda positions: round_.frames.clock_ms[positions // round_.width])
 
     def timer(self, cause: Cause, now_ms: int, credit_ms: int, *, new_policy: bool = False) -> None:
         """All GPUs, at a point of the timer grid or when the policy changed."""
@@ -192,8 +134,8 @@ class Judges:
             self.out.prediction(cause._replace(gpu=foretold.row), foretold, now_ms, self.predictions.policy)
         beat = int(self.policy.values.node.rates_every_s * 1000)
         if now_ms % beat < GRID_MS:
-            self._heartbeat(cause, now_ms, count)
-        self._verdicts(
+            self.verdicts.heartbeat(cause, now_ms, count)
+        self.verdicts.follow(
             tick,
             lambda position: cause._replace(gpu=position),
             lambda positions: np.full(len(positions), now_ms),
@@ -310,122 +252,24 @@ class Judges:
                 ask(self.signals[at], self.tables[at].view(rows), self._own[at], Judgement(tick, at))
         if always:
             tick.visible.append(np.arange(len(rows)))
-        self._verdicts(
+        self.verdicts.follow(
             tick,
             lambda position: cause._replace(gpu=position),
             lambda positions: np.full(len(positions), clock_ms),
             instance=instance,
         )
 
-    # --- what follows from their findings --------------------------------------------------------------------------
-
-    def _verdicts(
-        self,
-        tick: Tick,
-        cause: Callable[[int], Cause],
-        clock: Callable[[Array], Array],
-        *,
-        late: bool = False,
-        new_policy: bool = False,
-        instance: Instance = WHOLE,
-    ) -> None:
-        retired = self.presence.table.columns["retired"]
-        for at, positions, quantity, values in tick.rates:
-            for position, value in zip(positions.tolist(), values.tolist(), strict=True):
-                if retired[tick.rows[position]]:
-                    continue
-                row, level = int(tick.rows[position]), int(tick.before[at][position])
-                self.out.rate(cause(position), row, int(tick.ts[position]), at, level, quantity, value)
-        positions = tick.changed()
-        positions = positions[retired[tick.rows[positions]] == 0]
-        if not positions.size:
-            return
-        visible = np.zeros(len(tick.rows), bool)
-        for touched in tick.visible:
-            visible[touched] = True
-        clocks = clock(positions)
-        changed, assessed = self.board.assess(tick.rows[positions], clocks, late=late)
-        told = positions[changed | (visible[positions] & assessed)]
-        for at in np.flatnonzero(visible[positions]).tolist():
-            position, clock_ms = int(positions[at]), int(clocks[at])
-            self.incidents.judged(int(tick.rows[position]), int(tick.ts[position]), clock_ms)
-            others = self.incidents.say(cause(position), clock_ms)
-            self.retell(cause(position), np.setdiff1d(others, tick.rows[told]), int(tick.ts[position]))
-        for position in told.tolist():
-            row, ts = int(tick.rows[position]), int(tick.ts[position])
-            self._revalidate(cause(position), row, ts, instance, new_policy=new_policy)
-            self._tell(cause(position), row, ts)
-
-    def _revalidate(self, cause: Cause, row: int, ts: int, instance: Instance, *, new_policy: bool) -> None:
-        """Say which outputs have to be checked again, where that is news."""
-        evidence = self.board.evidence(row, self.board.corrupting(row))
-        fit = self.board.condition(row) not in (Condition.UNKNOWN, Condition.FAILED)
-        news = self.revalidations.heed(row, ts, evidence, fit=fit, new_policy=new_policy)
-        if news:
-            self.out.revalidation(cause, row, ts, instance, news)
-
-    def _tell(self, cause: Cause, row: int, ts: int) -> None:
-        repeats = bool(self.board.corrupting(row)) and self.revalidations.repeats(row)
-        at_least = Action.EVICT_PERMANENTLY if repeats else Action.NONE
-        self.out.verdict(cause, row, ts, self.incidents.tell(row), at_least=at_least)
-
-    def retell(self, cause: Cause, rows: Array, ts: int) -> None:
-        """GPUs that are out of service, and turn out to be part of another incident than was told."""
-        verdict = self.board.verdicts.columns
-        for row in rows.tolist():
-            told = verdict["condition"][row] != UNASSESSED
-            if told and verdict["held"][row] < TAKEN_DOWN and self.incidents.tells_otherwise(row):
-                self._tell(cause, row, ts)
-
-    def _heartbeat(self, cause: Cause, now_ms: int, count: int) -> None:
-        """Rates that are not zero, now and then, whether or not a class changed."""
-        for at, signal in enumerate(self.signals):
-            values = signal.rates(self.tables[at].view(slice(0, count)))
-            if values is None:
-                continue
-            for row in np.flatnonzero(values > 0).tolist():
-                level, quantity = int(self.board.level[at, row]), self.board.quantities[at]
-                where = cause._replace(gpu=row)
-                self.out.rate(where, row, now_ms, at, level, quantity, float(values[row]))
-
     # --- checkpoints -----------------------------------------------------------------------------------------------
 
     def save(self) -> dict[str, Any]:
-        count = len(self.roster)
-        return {
-            "policy": records.encode(policies.to_change(self.policy, 0)),
-            "counters": self.counters.save(count),
-            "board": self.board.save(count),
-            "presence": self.presence.table.save(count),
-            "instances": self.instances.save(),
-            "revalidations": self.revalidations.table.save(count),
-            "predictions": self.predictions.save(count),
-            "signals": {
-                signal.name: [self.rounds.sampled.get(at, _NEVER)[:count].tobytes(), self.tables[at].save(count)]
-                for at, signal in enumerate(self.signals)
-            },
-        }
+        return {"policy": records.encode(policies.to_change(self.policy, 0)), **self.rows.save()}
 
     def load(self, saved: dict[str, Any]) -> None:
         """The roster is loaded before."""
-        self._fit()
-        count = len(self.roster)
-        self.counters.load(count, saved["counters"])
-        self.board.load(count, saved["board"])
-        self.presence.table.load(count, saved["presence"])
-        self.revalidations.table.load(count, saved.get("revalidations", {}))
-        for at, signal in enumerate(self.signals):
-            if signal.name in saved["signals"]:
-                sampled, table = saved["signals"][signal.name]
-                if at in self.rounds.sampled and sampled:
-                    self.rounds.sampled[at][:count] = np.frombuffer(sampled, "i8")
-                self.tables[at].load(count, table)
-        self.apply(policies.from_state(msgspec.json.decode(saved["policy"], type=records.PolicyChange)))
-        self.instances.load(saved.get("instances", []), self.policy)
-        self.predictions.load(count, saved["predictions"])
+        policy = policies.from_state(msgspec.json.decode(saved["policy"], type=records.PolicyChange))
+        self.rows.load(saved, policy)
+        self._heed(policy)
 
     @property
     def bytes_per_gpu(self) -> int:
-        """State per GPU, from what is declared."""
-        tables = sum(table.bytes_per_gpu for table in (*self.tables, *self._own_tables))
-        return tables + self.counters.bytes_per_gpu + 8 * len(self.rounds.sampled) + self.board.bytes_per_gpu
+        return self.rows.bytes_per_gpu

@@ -6,6 +6,7 @@ with as many links as the one with fewer has up. Without switches the links join
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -91,10 +92,11 @@ class Seen(NamedTuple):
     product: Product | None
     direct: bool
     expected: int | None
+    missing: int | None
 
     @classmethod
     def of(cls, links: GpuLinks) -> Seen:
-        return cls(links, links.product, links.direct, links.expected)
+        return cls(links, links.product, links.direct, links.expected, links.missing)
 
 
 class Pair(NamedTuple):
@@ -170,7 +172,19 @@ def _together(one: Seen, other: Seen) -> bool:
     """In one NVLink domain: on one machine, or in one rack where the domain is the rack."""
     if one.links.node == other.links.node:
         return True
-    if not all(each.product is not None and each.product.name in _SPANNING for each in (one, other)):
+    if not (_spanning(one) and _spanning(other)):
         return False
     rack, others_rack = one.links.rack, other.links.rack
     return rack == others_rack or not rack or not others_rack
+
+
+def one_domain(all_: Sequence[Seen]) -> bool:
+    """Whether any two of them are together, whichever."""
+    if len({each.links.node for each in all_}) <= 1:
+        return True
+    racks = {each.links.rack for each in all_} - {""}
+    return len(racks) <= 1 and all(_spanning(each) for each in all_)
+
+
+def _spanning(each: Seen) -> bool:
+    return each.product is not None and each.product.name in _SPANNING

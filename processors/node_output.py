@@ -22,6 +22,9 @@ from schemas.xid import XidInfo
 Instance = tuple[int | None, int | None]  # of a MIG GPU: numbers of GPU instance and compute instance
 WHOLE: Instance = (None, None)
 
+# What was dropped or corrected; published with the stage's ticks.
+COUNTED = ("duplicates", "late", "missing", "clock_corrections", "double_reports", "dead_letters")
+
 
 class Cause(NamedTuple):
     """The input record behind an output, and the place within it: tick (-1: a timer that it passed), GPU."""
@@ -40,6 +43,7 @@ class NodeOutput:
         self.roster = roster
         self.board = board
         self.instances = instances
+        self.counts = dict.fromkeys(COUNTED, 0)
         self._collected: list[tuple[Cause, str, str, str, bytes, bool]] = []
         self._settled: list[Output] = []
         self._offset, self._ordinal = -1, 0
@@ -61,6 +65,7 @@ class NodeOutput:
         self._collected.append((cause, topic, key, kind, encode(record), urgent))
 
     def dead_letter(self, record: Record, why: str, data: bytes | None = None) -> None:
+        self.counts["dead_letters"] += 1
         source = f"{topics.OBSERVATIONS}/{self.partition}/{record.offset}"
         told = letter(source, record, why, data, node=record.key)
         self._add(Cause(record.offset, record.ts), topics.DEAD_LETTER, source, "dead-letter", told)
@@ -74,8 +79,8 @@ class NodeOutput:
         cause = Cause(record.offset, record.ts, -1)
         self._add(cause, topics.FLEET_EVENTS, record.key, record.kind, event, urgent=True)
 
-    def tick(self, cause: Cause, now_ms: int, counts: dict[str, int]) -> None:
-        tick = records.Tick(ts=now_ms, counts=counts)
+    def tick(self, cause: Cause, now_ms: int) -> None:
+        tick = records.Tick(ts=now_ms, counts=self.counts)
         self._add(cause._replace(gpu=len(self.roster)), topics.FLEET_EVENTS, "", "tick", tick)
 
     def xid(

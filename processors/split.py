@@ -54,7 +54,7 @@ def _names(roster: dict[str, Any]) -> Iterable[str]:
 
 
 def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
-    """See `Judges.save`."""
+    """See `Judges.save` and `Rows.save`."""
     board = saved["board"]
     return {
         "policy": saved["policy"],
@@ -67,8 +67,8 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
             "verdicts": _table(board["verdicts"], rows),
         },
         "presence": _table(saved["presence"], rows),
-        "instances": _by_row(saved.get("instances", []), rows),
-        "revalidations": _table(saved.get("revalidations", {}), rows),
+        "instances": _by_row(saved["instances"], rows),
+        "revalidations": _table(saved["revalidations"], rows),
         "predictions": _predictions(saved["predictions"], rows),
         "signals": {
             signal: [_values(sampled, "i8", rows) if sampled else b"", _table(table, rows)]

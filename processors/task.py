@@ -24,5 +24,5 @@ class Task(Protocol):
         ...
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from `checkpoint`; older layouts are migrated. Raises ValueError if it cannot be read."""
+        """Continue from `checkpoint`. Raises ValueError if it is damaged, or of another version."""
         ...

@@ -2,7 +2,8 @@
 
     {"offset":41,"origin":"0/cluster/0/17/0","ts":1767225600000,"key":"GPU-...","cluster":"default","node":"n1",
      "uuid":"GPU-...","bdf":"0000:18:00","weight":0.0,"score":0.0,"state":"draining","action":"evict",
-     "condition":"failed","held_by":"","cause":"Xid 79: ...","reasons":["Xid 79: ..."],"policy":"default@..."}
+     "condition":"failed","held_by":"","cause":"Xid 79: ...","reasons":["Xid 79: ..."],"policy":"default@...",
+     "incident":"n1/0000:18:00/bus/1767225600000"}
 
 `instances` is there where MIG instances deserve less than the GPU. Of a key under which nothing is known any more:
 offset, origin, ts, key and `"gone":true`.
@@ -29,7 +30,10 @@ class ShownInstance(msgspec.Struct, frozen=True):
 
 
 class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is decided about one GPU. offset: in the topic; origin: what orders it and tells doubles."""
+    """What is decided about one GPU. offset: in the topic; origin: what orders it and tells doubles.
+
+    incident: the key on topic `incidents` of what the GPU is part of, else empty.
+    """
 
     offset: int
     origin: str
@@ -48,6 +52,7 @@ class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
     cause: str
     reasons: list[str]
     policy: str
+    incident: str
     instances: list[ShownInstance] = []
 
 
@@ -85,6 +90,7 @@ def shown(record: Record) -> Shown | Gone:
         cause=decision.cause,
         reasons=_words(decision.reasons),
         policy=decision.policy,
+        incident=decision.incident,
         instances=[_instance(one) for one in decision.instances],
     )
 

@@ -52,7 +52,12 @@ def command(
     app.finalize()
     worker = Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
     worker.spinner = None  # standard output belongs to the agents
-    worker.execute_from_commandline()
+    try:
+        worker.execute_from_commandline()
+    except SystemExit:
+        if isinstance(worker.crash_reason, UsageProblem):  # last of all, in one line, below what Faust says of it
+            raise worker.crash_reason from None
+        raise
 
 
 def _environment(settings: Settings, **worker: str | None) -> dict[str, str]:

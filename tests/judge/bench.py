@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -44,7 +44,9 @@ class Bench:
         self.records = 0
         self._events = 0
 
-    def run(self, batches: Iterable[list[Record]]) -> None:
+    def run(self, batches: Iterable[list[Record]], opened: Callable[[Eviction], None] = lambda case: None) -> None:
+        """Take the records in; `opened` is told of each new case."""
+        self._opened = opened
         for batch in batches:
             self.records += len(batch)
             outputs = self.node.step(batch)
@@ -66,7 +68,9 @@ class Bench:
         for output in self.cluster.step(events):
             if output.topic == topics.EVICTIONS and output.kind == "eviction":
                 eviction = _eviction(output.value)
-                self.cases.setdefault((output.key, eviction.opened), eviction)
+                if (output.key, eviction.opened) not in self.cases:
+                    self.cases[output.key, eviction.opened] = eviction
+                    self._opened(eviction)
             elif output.topic == topics.DEAD_LETTER:
                 self.dead_letters.append(output)
 

@@ -12,9 +12,11 @@ from processors.node import NodeTask
 from processors.testing import Observations, gpu
 from producers import faults
 from schemas import fields
+from schemas.records import Eviction
 from tests.judge import modes
 from tests.judge.bench import Bench, at
 from tests.judge.habits import DAY_S, add_habits, pause
+from tests.judge.repairs import repair, repair_s
 from tests.judge.world import Steps, World
 
 Mode = Callable[[Any, Any, Random, float], Steps]
@@ -105,7 +107,12 @@ def _failures(world: World, mode: Mode, daily: float, random: Random) -> Steps:
 
 def _lived(world: World, days: float, what: str) -> Bench:
     bench, start = Bench(), time.monotonic()
-    bench.run(world.lives(int(days * DAY_S)))
+    random = world.random("repairs")
+
+    def repair_later(case: Eviction) -> None:
+        world.add(repair(world, case), world.now + repair_s(case, random))
+
+    bench.run(world.lives(int(days * DAY_S)), repair_later)
     took_s = time.monotonic() - start
     print(f"\n{len(world.gpus)} GPUs, {days:g} days, {what}: {bench.records} records in {took_s:.0f} s")
     return bench

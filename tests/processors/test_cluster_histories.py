@@ -98,7 +98,7 @@ def test_in_any_history(log: list[Record]) -> None:
                 assert decision.condition is not Condition.UNKNOWN, "unknown brings nobody back"
         members = task.fleet.members
 
-        soft, most = discretionary(task), limit(len(members), task.policy)
+        soft, most = discretionary(task), limit(len(members), task.decisions.policy)
         assert soft <= soft_before or most is None or soft <= most, "the budget is kept"
         assert seen.keys() == members.keys(), "readers and stage know the same GPUs"
         for key, member in members.items():

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.policies import load
-from processors import checkpoints, split
-from processors.node import STATE_VERSION, NodeTask
+from processors import split
+from processors.node import NodeTask
 from processors.policy import Policy, from_document
 from processors.testing import Observations, Said, decide, gpu, judge, ms
 from schemas import records
@@ -353,14 +353,3 @@ def test_a_checkpoint_changes_nothing(steps: list[str], cut: int) -> None:
     parted = NodeTask()
     parted.restore(kept)
     assert said + parted.step(log[cut:]) == whole
-
-
-def test_a_checkpoint_from_before_there_was_such_a_table_is_read() -> None:
-    task = NodeTask()
-    judge(healthy(), task)
-    state = checkpoints.unpack(STATE_VERSION, task.checkpoint())
-    del state["judges"]["revalidations"]
-    task = NodeTask()
-    task.restore(checkpoints.pack(STATE_VERSION, 2, state))
-    (told,) = judge(Observations().fault("n1", 100.0, 48), task).revalidations
-    assert (told.start, told.since) == (0, "")

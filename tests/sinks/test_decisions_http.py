@@ -150,6 +150,7 @@ def test_all_gpus_with_all_that_a_scheduler_needs(serve):
         "cause": "Xid 79: GPU fell off the bus",
         "reasons": [],
         "policy": "default@1bd1f7d12458",
+        "incident": "",
     }
 
 

@@ -33,6 +33,7 @@ def decision(offset, **changes):
             Reason(signal="fans", level="warning", cap=0.7),
         ],
         "policy": "default@1",
+        "incident": "n1/0000:18:00/bus/1767225600000",
         **changes,
     }
     return Record(offset, 1, "GPU-a", "decision", encode(records.Decision(**given)))
@@ -57,6 +58,7 @@ def test_a_line_says_all_that_a_program_needs():
         "cause": "Xid 79: fell off the bus",
         "reasons": ["Xid 79: fell off the bus", "fans: warning"],
         "policy": "default@1",
+        "incident": "n1/0000:18:00/bus/1767225600000",
     }
 
 

@@ -20,12 +20,16 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.kafka import wire
 from pipeline.kafka.ingress import KafkaIngress
+from pipeline.kafka.log import KafkaLog
 from pipeline.kafka.settings import Kafka
 from pipeline.kafka.topics import create
 from pipeline.log import Entry
+from pipeline.topology import STAGES
+from processors import checkpoints
+from processors.node import STATE_VERSION
 from schemas import frames, records, topics
 from schemas.fields import ECC_SBE_VOLATILE, GPU_TEMP
-from schemas.log import Record
+from schemas.log import Checkpoint, Record
 from schemas.records import Gpu
 
 WAIT_S = 60.0
@@ -156,3 +160,26 @@ def test_versions_with_different_columns_take_turns_and_keep_what_they_share(unm
     origins = [each.origin for each in asyncio.run(rolling.committed(topics.FLEET_EVENTS)) if each.origin]
     places = [(origin.offset, origin.ordinal) for origin in origins if origin.stage == "node"]
     assert places == sorted(set(places)), "no gap and no double over the hand-overs"
+
+
+def test_a_state_of_another_version_ends_the_worker_with_what_to_do(unmade: Kafka) -> None:
+    kafka = msgspec.structs.replace(unmade, partitions=1)
+    asyncio.run(create(kafka))
+    asyncio.run(_save(kafka, checkpoints.pack(STATE_VERSION - 1, 0, {})))
+    environment = os.environ | {"GPU_VITALS_KAFKA_BOOTSTRAP": kafka.bootstrap, "GPU_VITALS_KAFKA_PREFIX": kafka.prefix}
+    done = subprocess.run(
+        [*CLI, "worker"], env=environment, capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
+    was, reads = STATE_VERSION - 1, STATE_VERSION
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-2:] == [
+        f"error: node/0: checkpoint of version {was}, this code reads version {reads}",
+        "  help: go on with the release that has saved it, or have the log read anew",
+    ]
+
+
+async def _save(kafka: Kafka, checkpoint: Checkpoint) -> None:
+    part, log = STAGES[0].part(), KafkaLog(kafka)
+    await log.restore(part)
+    await log.commit(part, [], 0, checkpoint)
+    await log.close()

@@ -1,0 +1,204 @@
+"""What is decided: judgements become cases, and cases become decisions as far as the budget allows."""
+
+from __future__ import annotations
+
+import heapq
+
+from processors import case, cluster_groups
+from processors.budget import Removal, admit
+from processors.case import Announce, Case, Event, Failed, RemoveNode
+from processors.cluster_output import ClusterOutput
+from processors.cluster_policy import Policy
+from processors.fleet import Fleet, Member
+from processors.groups import Groups
+from schemas.records import ConditionChange
+from schemas.states import Action, Condition
+
+
+class Decisions:
+    """The fleet with its cases and groups. Once a record is taken in, `settle` decides what that has changed."""
+
+    def __init__(self, out: ClusterOutput, policy: Policy, policy_id: str, fleet: Fleet, groups: Groups) -> None:
+        self.out = out
+        self.policy = policy
+        self.policy_id = policy_id
+        self.fleet = fleet
+        self.groups = groups
+        self._deadlines: list[tuple[int, str]] = []  # a heap; what its case no longer bears out is void
+        self._touched: dict[str, None] = {}  # members whose decision may change, in order
+        for gpu in groups.gpus:
+            groups.recall(gpu, cluster_groups.presence(fleet.members.get(gpu)))
+        for member in fleet.members.values():
+            self.schedule(member.case)
+
+    def apply(self, policy: Policy, policy_id: str) -> None:
+        """Decide by `policy` from now on, also what was judged before."""
+        self.policy, self.policy_id = policy, policy_id
+        self.groups.change_policy(policy.groups)
+        for key in sorted(self.fleet.members):
+            self.judge(self.fleet.members[key])
+
+    def pass_time(self, clock_ms: int) -> None:
+        while (at_ms := self._due_ms()) is not None and at_ms <= clock_ms:
+            self.out.now_ms = at_ms
+            if at_ms == self.groups.due_ms:
+                self.settle()
+                continue
+            key = heapq.heappop(self._deadlines)[1]
+            member = self.fleet.members.get(key)
+            if member is not None and member.case.deadline_ms == at_ms:
+                self.deliver(member, case.Deadline(key, at_ms))
+                self.settle()
+        self.out.now_ms = clock_ms
+        if self.groups.expire(clock_ms):
+            self.settle()
+
+    def _due_ms(self) -> int | None:
+        """When the next deadline is, or the next group's turn, which comes before deadlines of the same time."""
+        group_ms = self.groups.due_ms
+        if not self._deadlines:
+            return group_ms
+        deadline_ms = self._deadlines[0][0]
+        return deadline_ms if group_ms is None else min(group_ms, deadline_ms)
+
+    # --- judgement -> case ---------------------------------------------------------------------------------
+
+    def judge(self, member: Member) -> None:
+        """Hold the newest judgement against the policy; a removal still has to be admitted (`settle`)."""
+        stops = self.stops(member)
+        if stops and not member.spent and not member.case.open:
+            self.fleet.waiting.add(member.key)
+        else:
+            self.fleet.end_wait(member)
+        if member.case.open:
+            if stops:
+                self.deliver(member, self._failed(member))
+            elif member.change.condition is not Condition.UNKNOWN:
+                self.deliver(member, case.Recovered(member.key, self.out.now_ms))
+        self._touch(member)
+
+    def node_goes(self, member: Member, cause: str, incident: str) -> None:
+        failed = Failed(
+            member.key,
+            self.out.now_ms,
+            action=Action.REMOVE_NODE,
+            cause=f"node removed: {cause}",
+            fault="node_removed",
+            hard=True,
+            bystander=True,
+            incident=incident,
+        )
+        self.deliver(member, failed)
+
+    def deliver(self, member: Member, event: Event) -> None:
+        before = member.case
+        try:
+            member.case, intents = case.advance(before, event, self.policy)
+        except AssertionError as broken:
+            why = f"broken invariant: {broken}"
+            self.out.dead_letter(why)
+            member.case, intents = case.quarantine(before, self.out.now_ms, why)
+        if member.case.open:
+            self.fleet.end_wait(member)
+        if member.case.deadline_ms != before.deadline_ms:
+            self.schedule(member.case)
+        self._touch(member)
+        for intent in intents:
+            if isinstance(intent, Announce):
+                self.out.eviction(member, intent.detail)
+            elif isinstance(intent, RemoveNode):
+                for neighbour in self.fleet.neighbours(member):
+                    self.node_goes(neighbour, intent.cause, intent.incident)
+            else:
+                self.out.dead_letter(intent.why)
+
+    def _touch(self, member: Member) -> None:
+        self.fleet.note(member)
+        self._touched[member.key] = None
+
+    def schedule(self, case: Case) -> None:
+        if case.deadline_ms is not None:
+            heapq.heappush(self._deadlines, (case.deadline_ms, case.gpu))
+
+    # --- case -> decision ----------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Admit removals, firm ones first, then the worst score; judge groups; then decide what has changed."""
+        members = self.fleet.members
+        if self.fleet.waiting:
+            self._admit()
+        while self._judge_groups():  # a GPU that goes for its group's sake may change another group
+            if self.fleet.waiting:
+                self._admit()
+        touched, self._touched = self._touched, {}
+        for key in touched:
+            if key in members:
+                member = members[key]
+                member.weight = self._weight(member)
+                self.out.decision(member, member.weight, self.policy, self.policy_id)
+
+    def _judge_groups(self) -> bool:
+        """Tell groups who has come and gone, and members what they are to blame for; whether there was any news."""
+        for key in self._touched:
+            self.see(key)
+        told = False
+        for news in self.groups.judge(self.out.now_ms):
+            told = True
+            self.out.group(news.group, news.verdict, self.policy_id)
+            for member in cluster_groups.concerned(news, self.fleet, self.out.now_ms):
+                self.judge(member)
+        return told
+
+    def see(self, key: str) -> None:
+        if key in self.groups:
+            self.groups.see(key, cluster_groups.presence(self.fleet.members.get(key)))
+
+    def _admit(self) -> None:
+        """Those that waited before wait on, and cost nothing, until there is room."""
+        members, waiting = self.fleet.members, self.fleet.waiting
+        room = not self._held_by(discretionary=True)
+        line = [members[key].urgency for key in (waiting if room else waiting & self._touched.keys())]
+        heapq.heapify(line)
+        held_by = ""
+        while line and not held_by:
+            discretionary, _, key = heapq.heappop(line)
+            held_by = self._held_by(discretionary)
+            if not held_by:
+                self.deliver(members[key], self._failed(members[key]))
+        for key in waiting & self._touched.keys():
+            members[key].held_by = held_by
+
+    def _held_by(self, discretionary: bool) -> str:
+        return admit(Removal(discretionary), self.fleet.capacity, self.policy)
+
+    def _weight(self, member: Member) -> float:
+        if member.case.open:
+            return 0.0
+        if member.change.condition is Condition.UNKNOWN:
+            return member.weight or 0.0  # frozen; nobody has ever known it: no traffic
+        if self.stops(member):  # held back, or overruled until it is judged again
+            return self.policy.weight_zero_at if member.weight is None else member.weight
+        return self.policy.weight(member.change.held)
+
+    def stops(self, member: Member) -> bool:
+        return self.policy.stops(member.change) or cluster_groups.asked_out(member, self.policy)
+
+    def _failed(self, member: Member) -> Failed:
+        change, now_ms = member.change, self.out.now_ms
+        if not self.policy.stops(change):
+            return cluster_groups.failed(member, now_ms)
+        return Failed(
+            member.key,
+            now_ms,
+            action=change.action,
+            cause=_cause(change),
+            fault=cluster_groups.fault(change.reasons),
+            hard=change.hard,
+            corruption=change.corruption,
+            incident=change.incident,
+        )
+
+
+def _cause(change: ConditionChange) -> str:
+    worst = cluster_groups.worst(change.reasons)
+    return f"{change.condition}, no reason given" if worst is None else worst.text or f"{worst.signal} {worst.level}"

@@ -1,0 +1,78 @@
+"""A cluster stage with what readers of its topics see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from processors.cluster import ClusterTask
+from schemas import records, topics
+from schemas.log import Output, Record
+from schemas.records import DeadLetter, Decision, Eviction, gpu_key
+from schemas.states import Condition
+
+FREE = {"gpus_out_max": None}
+HOT = records.Reason(signal="temperature", level="evict", cap=0.0, text="95 C")
+
+
+class Stage:
+    """A stage and what readers of its topics see."""
+
+    def __init__(self, **policy: Any) -> None:
+        self.task = ClusterTask()
+        self.ts = 1000
+        self.offset = 0
+        self.outputs: list[Output] = []
+        self.decisions: dict[str, Decision] = {}
+        self.evictions: list[tuple[str, Eviction]] = []
+        self.dead: list[DeadLetter] = []
+        if policy:
+            self.policy("p", **policy)
+
+    def feed(self, kind: str, value: bytes, key: str = "default") -> list[Output]:
+        outputs = self.task.step([Record(self.offset, self.ts, key, kind, value)])
+        assert [output.ordinal for output in outputs] == list(range(len(outputs)))
+        assert {output.offset for output in outputs} <= {self.offset}
+        self.offset += 1
+        self.outputs += outputs
+        for output in outputs:
+            if output.kind == "tombstone":
+                if output.topic == topics.DECISIONS:
+                    del self.decisions[output.key]
+            elif output.topic == topics.DECISIONS:
+                self.decisions[output.key] = msgspec.json.decode(output.value, type=Decision)
+            elif output.topic == topics.EVICTIONS:
+                self.evictions.append((output.key, msgspec.json.decode(output.value, type=Eviction)))
+            else:
+                self.dead.append(msgspec.json.decode(output.value, type=DeadLetter))
+        return outputs
+
+    def judge(self, uuid: str, held: float | None, *, node: str = "n1", **more: Any) -> list[Output]:
+        """held: None = unknown."""
+        condition = Condition.UNKNOWN if held is None else Condition.of_score(held)
+        score = 1.0 if held is None else held
+        values: dict[str, Any] = {"score": score, "held": score, "condition": condition, **more}
+        change = records.ConditionChange(ts=self.ts, cluster="c", node=node, uuid=uuid, **values)
+        return self.feed("condition", records.encode(change), gpu_key(node, uuid, change.bdf))
+
+    def tick(self, ts: int) -> list[Output]:
+        self.ts = ts
+        return self.feed("tick", records.encode(records.Tick(ts=ts)))
+
+    def restore(self, uuid: str = "", *, node: str = "n1", bdf: str = "", action: str = "restore") -> list[Output]:
+        word = records.Operator(ts=self.ts, node=node, action=action, uuid=uuid, bdf=bdf, author="ann", note="ok")
+        return self.feed("operator", records.encode(word))
+
+    def policy(self, id: str, ts: int = 0, **cluster: Any) -> list[Output]:
+        change = records.PolicyChange(ts=ts, id=id, document={"cluster": cluster})
+        return self.feed("policy", records.encode(change))
+
+    def gone(self, uuid: str, bdf: str, node: str = "n1") -> list[Output]:
+        return self.feed("gone", records.encode(records.Gone(ts=self.ts, cluster="c", node=node, uuid=uuid, bdf=bdf)))
+
+    def weights(self) -> dict[str, float]:
+        return {key: decision.weight for key, decision in sorted(self.decisions.items())}
+
+    def states(self) -> dict[str, str]:
+        return {key: decision.state.value for key, decision in sorted(self.decisions.items())}
