@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -15,7 +16,7 @@ class Server:
     `answer(method, path, query, body)` returns (status, body), or raises KeyError: 404.
     """
 
-    def __init__(self):
+    def __init__(self, certificate=None):
         self.asked = []
         self.script = []
         server = self
@@ -51,7 +52,12 @@ class Server:
                 pass
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
+            self.http.handle_error = lambda *args: None  # who does not trust us hangs up
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.http.server_address[1]}"
         threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
 
     def allowed(self, headers):
