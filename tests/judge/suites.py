@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from processors.node import NodeTask
 from processors.testing import Observations, gpu
 from producers import faults
+from producers.faults import Injected
 from schemas import fields
 from schemas.records import Eviction
 from tests.judge import modes
@@ -119,17 +120,23 @@ def _lived(world: World, days: float, what: str) -> Bench:
 
 
 def cases_table(world: World | None, bench: Bench) -> None:
-    """Each case with the fault that was injected there, if any."""
+    """Each alert with the fault that was injected there, if any."""
     causes = Counter(case.fault for case in bench.cases.values())
     print("cases opened: " + (", ".join(f"{fault} {count}" for fault, count in causes.most_common()) or "none"))
     for case in bench.alerts():
-        injected = [
-            fault
-            for fault in (world.truth if world else [])
-            if fault.node == case.node and fault.uuid in ("", case.uuid) and fault.start <= case.opened
-        ]
-        truth = f"{injected[-1].mode}, since {at(injected[-1].start)}" if injected else "NOTHING WAS INJECTED"
+        fault = cause_of(world, case) if world else None
+        truth = f"{fault.mode}, since {at(fault.start)}" if fault else "NOTHING WAS INJECTED"
         print(f"  {at(case.opened)}  {case.node} {case.uuid}  {case.cause[:60]:60}  <- {truth}")
+
+
+def cause_of(world: World, case: Eviction) -> Injected | None:
+    """What was injected there last, within the day."""
+    faults = [
+        fault
+        for fault in world.truth
+        if fault.node == case.node and fault.uuid in ("", case.uuid) and 0 <= case.opened - fault.start < DAY_S * 1000
+    ]
+    return faults[-1] if faults else None
 
 
 def untrue(world: World, bench: Bench) -> list[str]:
@@ -137,10 +144,7 @@ def untrue(world: World, bench: Bench) -> list[str]:
     return [
         f"{at(case.opened)} {case.node} {case.uuid}: {case.cause}"
         for case in bench.alerts()
-        if not any(
-            fault.node == case.node and fault.uuid in ("", case.uuid) and fault.start <= case.opened
-            for fault in world.truth
-        )
+        if cause_of(world, case) is None
     ]
 
 
