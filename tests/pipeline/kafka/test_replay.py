@@ -211,10 +211,9 @@ def test_another_policy_has_other_outputs(house: House, replayed: Replayer) -> N
     assert sorted(each["partition"] for each in policies) == [0, 1]
     assert len({each["value"]["ts"] for each in policies}) == 1, "one change, whatever the partition"
     by = [[each["value"]["policy"] for each in said if each["topic"] == "decisions"] for said in (ours, spec)]
-    assert set(by[0]) == {"default@1bd1f7d12458"}
-    assert set(by[1][by[1].index("spec@91dd474f8c5a") :]) == {"spec@91dd474f8c5a"}, (
-        "what was due before is the former's"
-    )
+    default, other = load_policy("default").id, load_policy("spec").id
+    assert set(by[0]) == {default}
+    assert set(by[1][by[1].index(other) :]) == {other}, "what was due before is the former's"
 
 
 def test_merged_partitions_come_in_the_same_order_every_time(house: House, replayed: Replayer) -> None:

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
+import pytest
 
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.settings import Kafka
 from pipeline.log import Entry
+from pipeline.runner import UnreadableState
 from pipeline.topology import STAGES
 from pipeline.worker import Worker
 from schemas import records, topics
@@ -141,13 +143,13 @@ def test_a_state_that_cannot_be_read_ends_the_worker(kafka: Kafka) -> None:
         await log.restore(part)
         await log.commit(part, [], 0, Checkpoint(0, b"of another world"))
         await log.close()
-        try:
+        with pytest.raises(UnreadableState) as refused:
             await Worker(kafka, None, (CLUSTER,)).run(asyncio.Event())
-        except ValueError as error:
-            return str(error)
-        raise AssertionError("it must end")
+        return str(refused.value)
 
-    assert "damaged" in asyncio.run(run())
+    told = asyncio.run(run())
+    assert "cluster/0: checkpoint at offset 0 is damaged" in told
+    assert "help: go on with the release that has saved it" in told
 
 
 def test_what_is_too_large_for_the_log_becomes_a_dead_letter_and_the_rest_goes_on(kafka: Kafka) -> None:
