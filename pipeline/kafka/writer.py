@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
@@ -128,7 +128,8 @@ class Writer:
         """What goes wrong leaves the transaction in doubt: the producer is given up, `restore` opens another."""
         try:
             yield
-        except (ProducerFenced, InvalidProducerEpoch) as error:
+        except (ProducerFenced, InvalidProducerEpoch, IllegalOperation) as error:
+            # The last one: the sender has met the fence already, and what follows is refused as outside a transaction.
             await self.close()
             raise Fenced(f"{self._part.stage}/{self._part.partition}: {error}") from error
         except (KafkaError, OSError) as error:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
@@ -90,7 +92,8 @@ async def all_of(log: KafkaLog, topic: str) -> list[bytes]:
 
 
 def output(value: bytes, offset: int) -> Output:
-    return Output(topics.FLEET_EVENTS, "g", "condition", value, 1_000, offset, 0)
+    now_ms = int(1000 * time.time())  # what is older than its retention may be gone at any moment
+    return Output(topics.FLEET_EVENTS, "g", "condition", value, now_ms, offset, 0)
 
 
 def test_who_has_lost_a_part_commits_nothing_any_more(kafka: Kafka) -> None:
@@ -106,6 +109,28 @@ def test_who_has_lost_a_part_commits_nothing_any_more(kafka: Kafka) -> None:
         return await all_of(log, topics.FLEET_EVENTS)
 
     assert run(kafka, steps) == [b"mine", b"of the successor"]
+
+
+def test_who_meets_the_fence_between_two_topics_is_fenced_too(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    send_batch = AIOKafkaProducer.send_batch
+
+    async def slowly(self: AIOKafkaProducer, *batch: Any, **where: Any) -> Any:
+        sent = await send_batch(self, *batch, **where)
+        await asyncio.sleep(0.5)  # as where the next topic has to be asked for: the first is refused meanwhile
+        return sent
+
+    async def steps(log: KafkaLog) -> str:
+        successor = KafkaLog(kafka)
+        await log.restore(PART)
+        await successor.restore(PART)
+        one = output(b"of a zombie", 0)
+        with pytest.raises(Fenced) as fenced:
+            await log.commit(PART, [one, one._replace(topic=topics.SCORES, ordinal=1)], 1)
+        await successor.close()
+        return str(fenced.value)
+
+    monkeypatch.setattr(AIOKafkaProducer, "send_batch", slowly)
+    assert "not in transaction" in run(kafka, steps)
 
 
 def test_a_state_of_many_megabytes_comes_back_as_it_was(kafka: Kafka) -> None:
