@@ -65,7 +65,11 @@ def test_every_metric_that_an_alert_or_a_panel_asks_for_is_served(stack):
         served = set(re.findall(r"^# TYPE (\S+)", pages, re.MULTILINE))
         return {name for name in named if name not in served and stem(name) not in served}
 
-    assert missing() == set()
+    # The stack has no tickets sink, as it knows no ticket system; what that serves stands in the generated reference.
+    reference = (COMPOSE.parent / "docs" / "reference" / "metrics.md").read_text("utf-8")
+    of_tickets = {name for name in named if name.startswith("gpu_vitals_ticket") and f"`{name}`" in reference}
+    assert of_tickets
+    assert missing() == of_tickets
 
 
 @pytest.mark.system
