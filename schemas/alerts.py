@@ -34,8 +34,7 @@ def alert_id(eviction: Eviction) -> str:
 
     A node that falls silent opens a case for each of its GPUs at once: that is one thing to look at.
     """
-    incident: str = getattr(eviction, "incident", "")
-    return incident or f"{eviction.node}/{eviction.opened}"
+    return eviction.incident or f"{eviction.node}/{eviction.opened}"
 
 
 def orders(action: str) -> bool:

@@ -34,10 +34,11 @@ class Presence(Signal):
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
         silent = fleet.silent_s
-        if silent.max(initial=0.0) < min(policy.unknown_after_s, policy.failed_after_s):  # as most always
+        never = fleet.node_ts == 0  # its links, its faults or a list may have been told of it: that is no telemetry
+        if silent.max(initial=0.0) < min(policy.unknown_after_s, policy.failed_after_s) and not never.any():
             out.judge(0, hard=True, silent_s=silent)
             return
-        classes = np.where(silent >= policy.unknown_after_s, -1, 0)
+        classes = np.where(never | (silent >= policy.unknown_after_s), -1, 0)
         lost = (silent >= policy.failed_after_s) & fleet.expected
         if np.count_nonzero(lost):
             classes[lost & ~self._excused(fleet, policy)] = 3

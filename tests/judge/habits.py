@@ -58,10 +58,8 @@ def crashing_programs(world: World, random: Random) -> Steps:
 
 
 def _status(world: World, node: Node, state: str, detail: str = "", cause: str = "", source: str = "dcgm") -> None:
-    status = records.SourceStatus(ts=world.now_ms, node=node.name, source=source, state=state, detail=detail)
-    if cause and "cause" in records.SourceStatus.__struct_fields__:
-        status.cause = cause  # type: ignore[attr-defined]
-    node.say(status)
+    told = {"source": source, "state": state, "detail": detail, "cause": cause}
+    node.say(records.SourceStatus(ts=world.now_ms, node=node.name, **told))
 
 
 def engine_restarts(world: World, node: Node, random: Random) -> Steps:

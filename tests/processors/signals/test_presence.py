@@ -38,3 +38,11 @@ def test_a_blank_frame_is_a_sign_of_life() -> None:
 def test_a_gpu_that_only_the_kernel_has_named_is_never_more_than_unknown() -> None:
     log = Observations().fault("n1", 5.0, 94).ticks(6.0, 200.0)
     assert [level for level, _ in levels(log, gpu("n1").uuid)] == ["unknown"]
+
+
+def test_a_gpu_of_which_only_others_have_told_was_never_healthy() -> None:
+    """A list, its links or a harmless Xid are no telemetry: no weight is given out, and none is frozen."""
+    told = Observations().inventory("n1", 0.0).fault("n1", 1.0, 13).ticks(1.0, 40.0)
+    assert {score.condition for score in judge(told).scores} == {"unknown"}
+    told.frame("n1", 41.0, {GPU_TEMP: [50]}).ticks(41.0, 50.0)
+    assert judge(told).scores[-1].condition == "healthy"
