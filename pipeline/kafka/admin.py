@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -19,6 +20,7 @@ from aiokafka.errors import (
 from pipeline.errors import UsageProblem
 from pipeline.kafka.settings import Kafka
 
+LOGGER = logging.getLogger("aiokafka")
 ANSWER_S = 5.0  # the longest that one of the named brokers may take to be there
 NOT_ALLOWED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 
@@ -77,20 +79,48 @@ async def _open(kafka: Kafka, complaints: list[str]) -> AIOKafkaAdminClient:
     )
 
 
-@contextmanager
-def _overheard() -> Iterator[list[str]]:
-    """The client tells its log, and nobody else, why it cannot connect."""
-    heard: list[str] = []
-    logger = logging.getLogger("aiokafka")
-    handler = logging.Handler(logging.ERROR)
-    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
-    propagate, level = logger.propagate, logger.level
-    logger.propagate = False
-    logger.setLevel(logging.ERROR)
-    logger.addHandler(handler)
-    try:
-        yield heard
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
-        logger.setLevel(level)
+class _Overhearing:
+    """The client tells its log, and nobody else, why it cannot connect.
+
+    While anybody listens the log hears it of us alone; who comes second, or leaves late, changes nothing for others.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: list[list[str]] = []
+        self._handler = logging.Handler(logging.ERROR)
+        self._handler.emit = self._emit  # type: ignore[method-assign]
+        self._before = (True, logging.NOTSET)
+
+    @contextmanager
+    def __call__(self) -> Iterator[list[str]]:
+        heard: list[str] = []
+        with self._lock:
+            if not self._listeners:
+                self._begin()
+            self._listeners.append(heard)
+        try:
+            yield heard
+        finally:
+            with self._lock:
+                self._listeners = [others for others in self._listeners if others is not heard]
+                if not self._listeners:
+                    self._end()
+
+    def _begin(self) -> None:
+        self._before = (LOGGER.propagate, LOGGER.level)
+        LOGGER.propagate = False
+        LOGGER.setLevel(logging.ERROR)
+        LOGGER.addHandler(self._handler)
+
+    def _end(self) -> None:
+        LOGGER.removeHandler(self._handler)
+        LOGGER.propagate, level = self._before
+        LOGGER.setLevel(level)
+
+    def _emit(self, record: logging.LogRecord) -> None:
+        for heard in self._listeners:
+            heard.append(record.getMessage())
+
+
+_overheard = _Overhearing()

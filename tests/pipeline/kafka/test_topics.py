@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shlex
 import socket
 import subprocess
@@ -203,6 +204,22 @@ def test_no_broker_is_one_clear_line_at_once(caplog):
         with pytest.raises(UsageProblem, match=rf'^kafka: no broker answers: "127\.0\.0\.1:{port}": .*refused|failed'):
             asyncio.run(topics.create(Kafka(bootstrap=f"127.0.0.1:{port}")))
     assert caplog.records == []
+
+
+def test_two_who_ask_at_once_leave_the_clients_log_as_it_was(kafka: Kafka):
+    log = logging.getLogger("aiokafka")
+    before = (log.level, log.propagate, list(log.handlers))
+
+    async def overlapping() -> None:
+        first, second = admin.connected(kafka), admin.connected(kafka)
+        await first.__aenter__()
+        await second.__aenter__()
+        await first.__aexit__(None, None, None)
+        assert not log.propagate  # the second still listens
+        await second.__aexit__(None, None, None)
+
+    asyncio.run(overlapping())
+    assert (log.level, log.propagate, list(log.handlers)) == before
 
 
 def test_a_silent_broker_is_given_up_and_the_one_beside_it_asked(bootstrap: str, monkeypatch):

@@ -26,8 +26,8 @@ def told(up: int, down: int = 0, disabled: int = 0, unsupported: int = 0) -> lis
     return [*["up"] * up, *["down"] * down, *["disabled"] * disabled, *["unsupported"] * unsupported]
 
 
-def seen(log: Observations, of: int = 0) -> list[Reason]:
-    score = judge(log.tick(100.0)).latest[gpu("n1", of).uuid]
+def seen(log: Observations, of: int = 0, until_s: float = 100.0) -> list[Reason]:
+    score = judge(log.tick(until_s)).latest[gpu("n1", of).uuid]
     return [why for why in score.reasons if why.signal == "nvlink_links"]
 
 
@@ -64,8 +64,7 @@ def test_an_operator_who_took_the_bridge_away_says_so() -> None:
     log = links(links(inventory(Observations(), 1.0, CARD), 2.0, *told(12)), 3.0, *told(0, 12))
     assert [why.level for why in seen(log)] == ["critical"]
     log.restore("n1", 101.0)
-    (score,) = judge(log.tick(110.0)).latest.values()
-    assert score.reasons == []
+    assert seen(log, until_s=110.0) == []
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
