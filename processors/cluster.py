@@ -26,6 +26,7 @@ from schemas.log import Checkpoint, Output, Record
 from schemas.policy import known
 from schemas.records import (
     Bandwidth,
+    CommandResult,
     ConditionChange,
     Gone,
     Inventory,
@@ -33,6 +34,8 @@ from schemas.records import (
     Operator,
     Placement,
     PolicyChange,
+    Revalidated,
+    Serving,
     Tick,
 )
 
@@ -82,6 +85,9 @@ class ClusterTask:
             LinkStatus: self._group_event,
             Bandwidth: self._group_event,
             Placement: self._group_event,
+            CommandResult: lambda result: None,
+            Serving: lambda serving: None,
+            Revalidated: lambda answer: None,
             Operator: self._operator,
             PolicyChange: self._change_policy,
             Tick: lambda tick: None,

@@ -10,6 +10,7 @@ from processors.versions import check_version
 from schemas.log import Record
 from schemas.records import (
     Bandwidth,
+    CommandResult,
     ConditionChange,
     Gone,
     Inventory,
@@ -17,6 +18,8 @@ from schemas.records import (
     Operator,
     Placement,
     PolicyChange,
+    Revalidated,
+    Serving,
     Tick,
     gpu_key,
 )
@@ -28,6 +31,9 @@ _KINDS: dict[str, msgspec.json.Decoder[Any]] = {
     "links": msgspec.json.Decoder(LinkStatus),
     "bandwidth": msgspec.json.Decoder(Bandwidth),
     "placement": msgspec.json.Decoder(Placement),
+    "command-result": msgspec.json.Decoder(CommandResult),
+    "serving": msgspec.json.Decoder(Serving),
+    "revalidated": msgspec.json.Decoder(Revalidated),
     "operator": msgspec.json.Decoder(Operator),
     "policy": msgspec.json.Decoder(PolicyChange),
     "tick": msgspec.json.Decoder(Tick),

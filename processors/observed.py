@@ -23,6 +23,8 @@ _KINDS = {
         ("bandwidth", records.Bandwidth),
         ("placement", records.Placement),
         ("command-result", records.CommandResult),
+        ("serving", records.Serving),
+        ("revalidated", records.Revalidated),
         ("source", records.SourceStatus),
         ("operator", records.Operator),
         ("policy", records.PolicyChange),
@@ -39,7 +41,14 @@ OF_ONE_GPU = (
     records.Diagnostic,
 )
 OF_NODE = (records.Inventory, records.SourceStatus)  # signals see these with all GPUs of the node
-FOR_CLUSTER = (records.LinkStatus, records.Bandwidth, records.Placement)  # handed on to the cluster stage
+FOR_CLUSTER = (
+    records.LinkStatus,
+    records.Bandwidth,
+    records.Placement,
+    records.CommandResult,
+    records.Serving,
+    records.Revalidated,
+)  # handed on to the cluster stage
 
 
 def observed(record: Record) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.states import Action, CaseState, Condition, Family, GroupAction, IncidentState, PredictionAction
+from schemas.states import Action, CaseState, Condition, Family, GroupAction, IncidentState, PredictionAction, Step
 
 
 class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -232,14 +232,55 @@ class Command(Record, kw_only=True, tag_field="kind", tag="command"):
 class Operator(Record, kw_only=True, tag_field="kind", tag="operator"):
     """An operator's word on one GPU, or on all of its node where neither uuid nor bdf is given.
 
-    action: "restore" clears latched faults and ends the GPU's case. "maintenance" announces planned work until
-    `until` (ms); "end-maintenance" ends it.
+    action: one of `schemas.operators.ACTIONS`. node: "" where it is on more than one node: on a `rack`, or on all of
+    the cluster. until: ms; of what ends by itself. weight: of "override". author: who says so.
+    signature: Ed25519 by the key `key_id`, base64, over `schemas.operators.to_sign`; `ts` and `id` tell words apart.
     """
 
     action: str
     uuid: str = ""
     bdf: str = ""
+    rack: str = ""
     until: int = 0
+    weight: float | None = None
+    author: str = ""
+    note: str = ""
+    id: str = ""
+    key_id: str = ""
+    signature: str = ""
+
+
+class Serving(Observation, kw_only=True, tag_field="kind", tag="serving"):
+    """What a scheduler says of a GPU that it was asked to take out or to put back (`Eviction.step.wanted`).
+
+    scheduler: the adapter's name. state: what it does with the GPU now: "serving" (new work may come), "drained" (none
+    comes), "removed"; "unknown" where the scheduler cannot be asked, or does not know the GPU (`detail` says why).
+    in_flight: requests or jobs that still run there; None = cannot be told. case: `opened` of the case it answers.
+    """
+
+    uuid: str = ""
+    bdf: str = ""
+    scheduler: str
+    state: str
+    in_flight: int | None = None
+    case: int = 0
+    detail: str = ""
+
+
+class Revalidated(Observation, kw_only=True, tag_field="kind", tag="revalidated"):
+    """The answer to a `Revalidation` (same GPU and `detected`): its outputs of that time have been checked again.
+
+    result: "clean", "corrupt" or "unknown" (they cannot be checked any more). checked: how many outputs.
+    wrong: how many of them. end: the `end` of the record that is answered; later evidence needs another answer.
+    """
+
+    uuid: str = ""
+    bdf: str = ""
+    detected: int
+    end: int
+    result: str
+    checked: int = 0
+    wrong: int = 0
     author: str = ""
     note: str = ""
 
@@ -491,9 +532,29 @@ class Decision(Judged, kw_only=True):
     instances: list[InstanceHealth] = []
 
 
+class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a node shall do for a case, to be signed and sent as the `Command` of the same id, at most once.
+
+    action, boot, sequence, expires, level: as in `Command`.
+    """
+
+    id: str
+    action: str
+    boot: str
+    sequence: int
+    expires: int
+    level: int = 0
+
+
 class Eviction(Judged, kw_only=True):
     """The case of one GPU: its state and what opened it: in words (cause), and to count by (fault: a signal's
     name, `xid_48`, `node_removed`). incident: its id; for a GPU that only goes with its node, that of the fault.
+
+    step: where its workflow stands; `state` is the same for those who only route, and `step.wanted` what a scheduler
+    is asked for. opened: with the GPU the identity of the case. waits: what the next step waits for, in words; empty
+    where nothing is in its way. deadline: ms, when it goes on by itself. in_flight: requests that still ran when the
+    scheduler was last heard. attempts: how often it was reset for this fault lately. order: what its node shall do
+    now. cancel: the id of an order that is not to be done any more.
     """
 
     state: CaseState
@@ -503,6 +564,13 @@ class Eviction(Judged, kw_only=True):
     opened: int
     detail: str = ""
     incident: str = ""
+    waits: str = ""
+    deadline: int | None = None
+    in_flight: int | None = None
+    attempts: int = 0
+    order: Order | None = None
+    cancel: str = ""
+    step: Step | None = None
 
 
 class GroupIssue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -586,12 +654,27 @@ Observed = (
     | Bandwidth
     | Placement
     | CommandResult
+    | Serving
+    | Revalidated
     | SourceStatus
     | Operator
     | PolicyChange
     | Tick
 )
-FleetEvent = ConditionChange | Gone | Inventory | LinkStatus | Bandwidth | Placement | Operator | PolicyChange | Tick
+FleetEvent = (
+    ConditionChange
+    | Gone
+    | Inventory
+    | LinkStatus
+    | Bandwidth
+    | Placement
+    | CommandResult
+    | Serving
+    | Revalidated
+    | Operator
+    | PolicyChange
+    | Tick
+)
 Derived = (
     Xid
     | Rate

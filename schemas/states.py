@@ -46,6 +46,57 @@ class CaseState(StrEnum):
     DRAINED = "drained"
 
 
+class Step(StrEnum):
+    """How far the workflow of a GPU that is taken out has come; `CaseState` is the same for those who only route.
+
+    `FORCING`: the time for requests to finish is over, the scheduler ends what still runs. `DRAINED`: nothing runs any
+    more; the next step waits for something. `PROBATION`: diagnosed and found well, watched without traffic.
+    `QUARANTINED`: out until an operator decides. `RMA`: to be replaced.
+    """
+
+    IN_SERVICE = "in-service"
+    DRAINING = "draining"
+    FORCING = "forcing"
+    DRAINED = "drained"
+    REMOVING = "removing"
+    RESETTING = "resetting"
+    DIAGNOSING = "diagnosing"
+    PROBATION = "probation"
+    QUARANTINED = "quarantined"
+    RMA = "rma"
+
+    @property
+    def state(self) -> CaseState:
+        if self is Step.IN_SERVICE:
+            return CaseState.IN_SERVICE
+        return CaseState.DRAINING if self in (Step.DRAINING, Step.FORCING) else CaseState.DRAINED
+
+    @property
+    def wanted(self) -> Wanted:
+        """What a scheduler is asked for meanwhile."""
+        return _WANTED.get(self, Wanted.REMOVED)
+
+
+class Wanted(StrEnum):
+    """What a scheduler is asked to do with a GPU, mildest first. `DRAINED`: route nothing new, let requests finish.
+
+    `FORCED`: end those that run. `REMOVED`: it is not to be used at all, its workers included.
+    """
+
+    SERVING = "serving"
+    DRAINED = "drained"
+    FORCED = "forced"
+    REMOVED = "removed"
+
+
+_WANTED = {
+    Step.IN_SERVICE: Wanted.SERVING,
+    Step.DRAINING: Wanted.DRAINED,
+    Step.FORCING: Wanted.FORCED,
+    Step.DRAINED: Wanted.DRAINED,
+}
+
+
 class Family(StrEnum):
     """What the faults of one incident have in common: coarser than the classes of the Xid catalogue."""
 

@@ -1,0 +1,1 @@
+"""Schedulers are told which GPUs to leave alone, and say what still runs there."""
