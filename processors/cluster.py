@@ -21,8 +21,10 @@ from processors.decisions import Decisions
 from processors.fleet import Fleet, Member
 from processors.fleet_events import fleet_event
 from processors.groups import Groups, GroupsSaved
+from processors.nodes import Node, Nodes
 from processors.versions import complaint
 from schemas.log import Checkpoint, Output, Record
+from schemas.operators import BY_POLICY, PROCEED
 from schemas.policy import known
 from schemas.records import (
     Bandwidth,
@@ -38,6 +40,7 @@ from schemas.records import (
     Serving,
     Tick,
 )
+from schemas.states import Step
 
 VERSION = 2
 POLICIES_REMEMBERED = 64  # copies of one change come from every partition, some late
@@ -63,6 +66,7 @@ class Saved(msgspec.Struct):
     members: list[Member]
     newest: list[tuple[str, int, Place]]
     groups: GroupsSaved
+    nodes: dict[str, Node] = {}
 
 
 class ClusterTask:
@@ -73,7 +77,7 @@ class ClusterTask:
         self.out = ClusterOutput(partition)
         policy = Policy()
         default = policies.from_document("default", {}).id
-        self._decide_with(Decisions(self.out, policy, default, Fleet(), Groups(policy.groups)))
+        self._decide_with(Decisions(self.out, policy, default, Fleet(), Groups(policy.groups), Nodes()))
         self._policies: list[tuple[int, str]] = []
         self._clock_ms = 0  # the stream clock: running maximum of the append times
         self._next_offset = 0
@@ -85,9 +89,9 @@ class ClusterTask:
             LinkStatus: self._group_event,
             Bandwidth: self._group_event,
             Placement: self._group_event,
-            CommandResult: lambda result: None,
-            Serving: lambda serving: None,
-            Revalidated: lambda answer: None,
+            CommandResult: lambda result: self.decisions.workflow.take_result(result),
+            Serving: lambda serving: self.decisions.workflow.take_serving(serving),
+            Revalidated: lambda checked: self.decisions.workflow.take_check(checked),
             Operator: self._operator,
             PolicyChange: self._change_policy,
             Tick: lambda tick: None,
@@ -121,14 +125,15 @@ class ClusterTask:
         members = [self.fleet.members[key] for key in sorted(self.fleet.members)]
         newest = [(stage, partition, place) for (stage, partition), place in sorted(self._newest.items())]
         policy, policy_id = msgspec.to_builtins(self.decisions.policy), self.decisions.policy_id
-        saved = Saved(self._clock_ms, policy, policy_id, self._policies, members, newest, self.groups.save())
+        groups, nodes = self.groups.save(), self.decisions.workflow.nodes.save()
+        saved = Saved(self._clock_ms, policy, policy_id, self._policies, members, newest, groups, nodes)
         return checkpoints.pack(VERSION, self._next_offset, saved)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         saved: Saved = checkpoints.unpack(VERSION, checkpoint, Saved)
         policy = msgspec.convert(known(saved.policy, Policy), Policy)
         fleet, groups = Fleet(saved.members), Groups(policy.groups, saved.groups)
-        self._decide_with(Decisions(self.out, policy, saved.policy_id, fleet, groups))
+        self._decide_with(Decisions(self.out, policy, saved.policy_id, fleet, groups, Nodes(saved.nodes)))
         self._policies = saved.policies
         self._clock_ms = saved.clock_ms
         self._newest = {(stage, partition): place for stage, partition, place in saved.newest}
@@ -153,9 +158,10 @@ class ClusterTask:
         member, first, former = self.fleet.arrive(change)
         if former is not None:  # its UUID is known now: readers find its state under the new key
             self.out.tombstone(former)
-            self.decisions.schedule(member.case)
+            self.decisions.workflow.forget(former.case)
+            self.decisions.adopt(member.case)
             if member.case.open:
-                self.out.eviction(member, f"was {former.key}")
+                self.out.eviction(member, f"was {former.key}", self.decisions.policy)
         if first:
             for neighbour in self.fleet.neighbours(member):
                 if neighbour.case.takes_node:
@@ -171,21 +177,33 @@ class ClusterTask:
         self.decisions.deliver(member, case.Left(member.key, self.out.now_ms))
         self.out.tombstone(member)
         self.fleet.remove(member.key)
+        self.decisions.workflow.forget(member.case)
         self.groups.forget(member.key)
 
     def _operator(self, word: Operator) -> None:
         member = self.fleet.find(word.node, word.uuid, word.bdf)
         if word.action in ("maintenance", "end-maintenance"):
             return  # the node stage judges by it
-        if word.action != "restore":
+        if word.action == PROCEED:
+            self._proceed(word, member)
+        elif word.action != "restore":
             self.out.dead_letter(f"unknown operator action {word.action!r}")
         elif member is None:
             self.out.dead_letter(f"restore of an unknown GPU: uuid {word.uuid!r}, {word.node}/{word.bdf}")
+        elif word.author == BY_POLICY and member.case.step in (Step.DIAGNOSING, Step.PROBATION):
+            return  # by the diagnostic that the case itself has ordered: its own course decides
         else:
             note = f"by {word.author or 'an operator'}" + (f": {word.note}" if word.note else "")
             member.spent = self.decisions.stops(member)
             self.fleet.end_wait(member)
             self.decisions.deliver(member, case.Restored(member.key, self.out.now_ms, note))
+
+    def _proceed(self, word: Operator, member: Member | None) -> None:
+        whole = not (word.uuid or word.bdf)
+        members = self.fleet.on_node(word.node) if whole else [] if member is None else [member]
+        if not members:
+            self.out.dead_letter(f"proceed of an unknown GPU: uuid {word.uuid!r}, {word.node}/{word.bdf}")
+        self.decisions.workflow.proceed(members, word)
 
     def _group_event(self, event: Inventory | LinkStatus | Bandwidth | Placement) -> None:
         try:
@@ -195,6 +213,8 @@ class ClusterTask:
             return
         for gpu in gpus:
             self.decisions.see(gpu)
+        if isinstance(event, Inventory):
+            self.decisions.workflow.take_inventory(event)
 
     def _change_policy(self, change: PolicyChange) -> None:
         identity = (change.ts, change.id)

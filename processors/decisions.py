@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import heapq
 
-from processors import case, cluster_groups
+from processors import case, case_table, cluster_groups, gate
 from processors.budget import Removal, admit
 from processors.case import Announce, Case, Event, Failed, RemoveNode
 from processors.cluster_output import ClusterOutput
 from processors.cluster_policy import Policy
 from processors.fleet import Fleet, Member
 from processors.groups import Groups
+from processors.nodes import Nodes
+from processors.revalidation import CONFIRMED
+from processors.workflow import Workflow
 from schemas.records import ConditionChange
 from schemas.states import Action, Condition
 
@@ -18,23 +21,29 @@ from schemas.states import Action, Condition
 class Decisions:
     """The fleet with its cases and groups. Once a record is taken in, `settle` decides what that has changed."""
 
-    def __init__(self, out: ClusterOutput, policy: Policy, policy_id: str, fleet: Fleet, groups: Groups) -> None:
+    def __init__(
+        self, out: ClusterOutput, policy: Policy, policy_id: str, fleet: Fleet, groups: Groups, nodes: Nodes
+    ) -> None:
         self.out = out
         self.policy = policy
         self.policy_id = policy_id
         self.fleet = fleet
         self.groups = groups
+        self.workflow = Workflow(self, nodes)
         self._deadlines: list[tuple[int, str]] = []  # a heap; what its case no longer bears out is void
         self._touched: dict[str, None] = {}  # members whose decision may change, in order
         for gpu in groups.gpus:
             groups.recall(gpu, cluster_groups.presence(fleet.members.get(gpu)))
         for member in fleet.members.values():
-            self.schedule(member.case)
+            self.adopt(member.case)
 
     def apply(self, policy: Policy, policy_id: str) -> None:
         """Decide by `policy` from now on, also what was judged before."""
         self.policy, self.policy_id = policy, policy_id
         self.groups.change_policy(policy.groups)
+        self.workflow.stir()
+        if not policy.workflow.enabled:
+            self.workflow.withdraw(lambda member: gate.own(member.case, self.out.now_ms, policy).why)
         for key in sorted(self.fleet.members):
             self.judge(self.fleet.members[key])
 
@@ -75,6 +84,7 @@ class Decisions:
                 self.deliver(member, self._failed(member))
             elif member.change.condition is not Condition.UNKNOWN:
                 self.deliver(member, case.Recovered(member.key, self.out.now_ms))
+        self.workflow.touch(member)
         self._touch(member)
 
     def node_goes(self, member: Member, cause: str, incident: str) -> None:
@@ -93,19 +103,21 @@ class Decisions:
     def deliver(self, member: Member, event: Event) -> None:
         before = member.case
         try:
-            member.case, intents = case.advance(before, event, self.policy)
+            member.case, intents = case_table.advance(before, event, self.policy)
         except AssertionError as broken:
             why = f"broken invariant: {broken}"
             self.out.dead_letter(why)
-            member.case, intents = case.quarantine(before, self.out.now_ms, why)
+            member.case, intents = case_table.quarantine(before, self.out.now_ms, why)
         if member.case.open:
             self.fleet.end_wait(member)
-        if member.case.deadline_ms != before.deadline_ms:
-            self.schedule(member.case)
+        if member.case is not before:
+            if member.case.deadline_ms != before.deadline_ms:
+                self._schedule(member.case)
+            self.workflow.follow(before, member.case)
         self._touch(member)
         for intent in intents:
             if isinstance(intent, Announce):
-                self.out.eviction(member, intent.detail)
+                self.out.eviction(member, intent.detail, self.policy)
             elif isinstance(intent, RemoveNode):
                 for neighbour in self.fleet.neighbours(member):
                     self.node_goes(neighbour, intent.cause, intent.incident)
@@ -116,18 +128,27 @@ class Decisions:
         self.fleet.note(member)
         self._touched[member.key] = None
 
-    def schedule(self, case: Case) -> None:
+    def adopt(self, case: Case) -> None:
+        """To be told of each case that has not come about by `deliver`."""
+        self._schedule(case)
+        self.workflow.follow(None, case)
+
+    def _schedule(self, case: Case) -> None:
         if case.deadline_ms is not None:
             heapq.heappush(self._deadlines, (case.deadline_ms, case.gpu))
 
     # --- case -> decision ----------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Admit removals, firm ones first, then the worst score; judge groups; then decide what has changed."""
+        """Move on cases; admit removals, firm ones first, then the worst score; judge groups; then decide what has
+        changed.
+        """
         members = self.fleet.members
+        self.workflow.settle()
         if self.fleet.waiting:
             self._admit()
         while self._judge_groups():  # a GPU that goes for its group's sake may change another group
+            self.workflow.settle()
             if self.fleet.waiting:
                 self._admit()
         touched, self._touched = self._touched, {}
@@ -171,6 +192,14 @@ class Decisions:
     def _held_by(self, discretionary: bool) -> str:
         return admit(Removal(discretionary), self.fleet.capacity, self.policy)
 
+    def _gate(self, member: Member) -> str:
+        """The second gate: what a drained GPU waits for before it is removed and reset; "" = it may.
+
+        Asked again before each order to reset it; it is itself in one of `processors.case.DISRUPTIVE` then.
+        """
+        own = gate.own(member.case, self.out.now_ms, self.policy)
+        return own.why or self._held_by(discretionary=False)
+
     def _weight(self, member: Member) -> float:
         if member.case.open:
             return 0.0
@@ -196,7 +225,14 @@ class Decisions:
             hard=change.hard,
             corruption=change.corruption,
             incident=change.incident,
+            evidence_ms=change.evidence,
+            corrupt_ms=_corrupt_ms(change),
         )
+
+
+def _corrupt_ms(change: ConditionChange) -> int:
+    """The newest evidence of corruption; where no reason tells, the newest evidence."""
+    return max((reason.since for reason in change.reasons if reason.signal in CONFIRMED), default=change.evidence)
 
 
 def _cause(change: ConditionChange) -> str:

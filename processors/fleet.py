@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from processors.budget import Capacity
-from processors.case import PLANNED, Case
+from processors.case import PLANNED, Case, of_one
 from schemas.records import ConditionChange, Decision, Reason, gpu_key
 from schemas.states import Action, CaseState, Condition
 
@@ -108,7 +108,11 @@ class Fleet:
 
     def neighbours(self, member: Member) -> list[Member]:
         """The other known GPUs of its node, by key."""
-        return [self.members[key] for key in sorted(self._nodes[member.change.node]) if key != member.key]
+        return [other for other in self.on_node(member.change.node) if other.key != member.key]
+
+    def on_node(self, node: str) -> list[Member]:
+        """The known GPUs of a node, by key."""
+        return [self.members[key] for key in sorted(self._nodes.get(node, ()))]
 
     def arrive(self, change: ConditionChange) -> Arrival:
         """Make `change` the newest judgement of its GPU, which is found by UUID or slot, or added."""
@@ -122,7 +126,7 @@ class Fleet:
         if former is not None:
             # One GPU, two names: of two cases the firmer one stays, and the UUID keeps what it has shown.
             cases = (former.case,) if member is None else (member.case, former.case)
-            case = msgspec.structs.replace(max(cases, key=lambda case: (case.open, case.firm)), gpu=key)
+            case = of_one(key, *cases)
             weight = former.weight if member is None else member.weight
             shown = None if member is None else member.shown
             arrived = Member(change=change, case=case, weight=weight, shown=shown)

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from pipeline.kits import check_cuts
-from processors import case
+from processors import case, case_steps, case_table
 from processors.cluster import ClusterTask
 from schemas import records, topics
 from schemas.log import Checkpoint, Origin, Record
 from schemas.records import DeadLetter, Decision
-from schemas.states import CaseState, Condition
+from schemas.states import Condition, Step
 from tests.processors.cluster_stage import FREE, Stage
 
 # --- identity -----------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def test_a_broken_invariant_quarantines_its_case_and_the_fleet_goes_on(
     stage = Stage(**FREE)
     stage.judge("A", 0.2)
     with monkeypatch.context() as broken:
-        broken.setitem(case.TABLE[CaseState.DRAINING], case.Recovered, (case.relent, frozenset()))
+        broken.setitem(case_table.TABLE[Step.DRAINING], case.Recovered, (case_steps.relent, frozenset()))
         stage.judge("A", 1.0)
     stage.judge("B", 1.0)
     assert (stage.states(), stage.weights()) == ({"A": "drained", "B": "in-service"}, {"A": 0.0, "B": 1.0})
@@ -188,7 +188,7 @@ def test_a_broken_invariant_quarantines_its_case_and_the_fleet_goes_on(
 def test_a_stray_event_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(**FREE)
     stage.judge("A", 0.2)
-    monkeypatch.setitem(case.TABLE[CaseState.DRAINING], case.Recovered, case.STRAY)
+    monkeypatch.setitem(case_table.TABLE[Step.DRAINING], case.Recovered, case_table.STRAY)
     stage.judge("A", 1.0)
     assert stage.states() == {"A": "draining"}
     assert "stray Recovered" in stage.dead[0].why
