@@ -151,6 +151,7 @@ class Decisions:
             self.workflow.settle()
             if self.fleet.waiting:
                 self._admit()
+        self.workflow.settle()  # who has just been taken out with its node, out of a step that waited
         touched, self._touched = self._touched, {}
         for key in touched:
             if key in members:

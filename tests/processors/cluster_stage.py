@@ -23,6 +23,7 @@ class Stage:
         self.task = ClusterTask()
         self.ts = 1000
         self.offset = 0
+        self.log: list[Record] = []
         self.outputs: list[Output] = []
         self.decisions: dict[str, Decision] = {}
         self.evictions: list[tuple[str, Eviction]] = []
@@ -31,7 +32,8 @@ class Stage:
             self.policy("p", **policy)
 
     def feed(self, kind: str, value: bytes, key: str = "default") -> list[Output]:
-        outputs = self.task.step([Record(self.offset, self.ts, key, kind, value)])
+        self.log.append(Record(self.offset, self.ts, key, kind, value))
+        outputs = self.task.step(self.log[-1:])
         assert [output.ordinal for output in outputs] == list(range(len(outputs)))
         assert {output.offset for output in outputs} <= {self.offset}
         self.offset += 1
@@ -70,6 +72,11 @@ class Stage:
 
     def gone(self, uuid: str, bdf: str, node: str = "n1") -> list[Output]:
         return self.feed("gone", records.encode(records.Gone(ts=self.ts, cluster="c", node=node, uuid=uuid, bdf=bdf)))
+
+    def restart(self) -> None:
+        """From a checkpoint, as after a crash."""
+        saved, self.task = self.task.checkpoint(), ClusterTask()
+        self.task.restore(saved)
 
     def say(self, said: Any, key: str = "default") -> list[Output]:
         """Any record, as it is."""
