@@ -104,6 +104,8 @@ ANSWERS: dict[str, Callable[[Case, Answered, Policy], Moved]] = {
 
 def run_out(case: Case, event: Deadline, policy: Policy) -> Moved:
     """no answer in time: nobody knows whether it was done; without an order, the second gate is asked again"""
+    if case.deadline_ms is None:
+        return stray(case, event, policy)
     if case.order is None:
         return move(case, case.step, "what it waited for is over", waits=for_order(case))
     why = f"no answer to {case.order.action} of {case.node or 'its node'}: whether it was done is not known"

@@ -27,6 +27,7 @@ from processors.case_steps import (
     for_order,
     hear,
     move,
+    stray,
     traffic,
     validate,
     withdrawn,
@@ -90,6 +91,8 @@ def mend(case: Case, at_ms: int, policy: Policy, detail: str) -> Moved:
 
 def ask_again(case: Case, event: Deadline, policy: Policy) -> Moved:
     """what it waited for is over: the second gate is asked again"""
+    if case.deadline_ms is None:
+        return stray(case, event, policy)
     return move(case, case.step, "what it waited for is over")
 
 
@@ -162,6 +165,8 @@ def watch(case: Case, at_ms: int, passed_ms: int, policy: Policy, detail: str) -
 
 def end_watch(case: Case, event: Deadline, policy: Policy) -> Moved:
     """watched for long enough: back once it is judged fit and, if its outputs may have been wrong, released"""
+    if case.deadline_ms is None:
+        return stray(case, event, policy)
     return move(case, Step.PROBATION, "probation is over", waits=_back(case, policy))
 
 

@@ -50,7 +50,7 @@ def start(case: Case, event: Failed, policy: Policy) -> Moved:
         corruption=event.corruption,
         corrupt_ms=_corrupt_ms(event),
         takes_node=_takes_node(event),
-        bystander=event.bystander,
+        bystander=event.bystander and not event.corruption,
         for_good=event.action is Action.EVICT_PERMANENTLY,
         stale=not event.corruption and not _is_fresh(event),
         incident=event.incident,
@@ -71,7 +71,7 @@ def worsen(case: Case, event: Failed, policy: Policy) -> Moved:
         corrupt_ms=corrupt_ms,
         released=case.released and corrupt_ms == case.corrupt_ms,
         takes_node=case.takes_node or _takes_node(event),
-        bystander=case.bystander and event.bystander,
+        bystander=case.bystander and event.bystander and not event.corruption,
         for_good=case.for_good or event.action is Action.EVICT_PERMANENTLY,
         stale=case.stale and not event.corruption and not _is_fresh(event),
         rebooted=case.rebooted and (action is case.action or action is not Action.REMOVE_NODE),
@@ -196,8 +196,10 @@ def hold(case: Case, event: Held, policy: Policy) -> Moved:
     """note what it waits for, and take back an order that has not begun"""
     if case.started:
         return case, ()
-    after = replace(case, **withdrawn(case), waits=event.why)
-    after = replace(after, deadline_ms=event.until_ms)
+    free = replace(case, **withdrawn(case))
+    after = replace(free, waits=event.why, deadline_ms=event.until_ms)
+    if _awaits_boot(free):
+        after = replace(free, waits=for_order(free), deadline_ms=None)
     return (case, ()) if after == case else (after, (Announce(f"waits for {event.why}"),))
 
 
@@ -262,10 +264,14 @@ def traffic(event: Traffic) -> str:
 
 def for_order(case: Case) -> str:
     """What a case in `RESETTING` or `DIAGNOSING` waits for."""
-    if case.step is Step.RESETTING and case.of_node and not case.rebooted:
+    if _awaits_boot(case):
         peers = " (it cannot be reset without its NVLink peers)" if case.tied else ""
         return f"{case.node or 'its node'} has to be rebooted{peers}"
     return "its order"
+
+
+def _awaits_boot(case: Case) -> bool:
+    return case.step is Step.RESETTING and case.of_node and not case.rebooted
 
 
 def _drained(case: Case, at_ms: int, policy: Policy, detail: str) -> Moved:

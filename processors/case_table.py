@@ -50,7 +50,7 @@ STAY = to(steps.stay)
 STRAY = to(steps.stray)
 END = to(steps.restore, IN_SERVICE)
 LEAVE = to(steps.leave, IN_SERVICE)
-MENDED = (RESETTING, DIAGNOSING, PROBATION, QUARANTINED, RMA)  # where removal, reset and diagnostic may lead
+MENDED = (RESETTING, DIAGNOSING, PROBATION, RMA)  # where removal, reset and diagnostic may lead
 EVENTS: tuple[type[Event], ...] = (
     Failed,
     Recovered,
@@ -122,7 +122,7 @@ TABLE: dict[Step, Row] = {
         {
             Recovered: to(steps.readmit, DRAINED, IN_SERVICE),
             Deadline: to(recovery.ask_again, DRAINED),
-            Admitted: to(recovery.set_off, REMOVING, *MENDED),
+            Admitted: to(recovery.set_off, REMOVING, QUARANTINED, *MENDED),
             Held: to(steps.hold, DRAINED),
             Rebooted: to(steps.note_boot, DRAINED),
             Proceed: to(steps.confirm, DRAINED),
@@ -143,7 +143,7 @@ TABLE: dict[Step, Row] = {
             Admitted: to(answers.give, RESETTING, RMA),
             Held: to(steps.hold, RESETTING),
             Answered: to(answers.answer, RESETTING, DIAGNOSING, QUARANTINED, RMA),
-            Rebooted: to(recovery.reboot, DIAGNOSING, PROBATION, QUARANTINED, RMA),
+            Rebooted: to(recovery.reboot, DIAGNOSING, PROBATION, RMA),
             Proceed: to(recovery.rebooted_by_hand, RESETTING, DIAGNOSING, RMA),
         },
     ),
