@@ -63,8 +63,11 @@ class WorkflowPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     order_tries: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
     no_reset: tuple[str, ...] = (
         "clocks",
+        "gone",
         "memory_temperature",
         "power_brake",
+        "presence",
+        "telemetry_source",
         "temperature",
         "temperature_margin",
         "thermal_violation",

@@ -35,7 +35,8 @@ class Decisions:
         for gpu in groups.gpus:
             groups.recall(gpu, cluster_groups.presence(fleet.members.get(gpu)))
         for member in fleet.members.values():
-            self.adopt(member.case)
+            self._schedule(member.case)
+            self.workflow.recall(member.case)
 
     def apply(self, policy: Policy, policy_id: str) -> None:
         """Decide by `policy` from now on, also what was judged before."""
@@ -129,7 +130,7 @@ class Decisions:
         self._touched[member.key] = None
 
     def adopt(self, case: Case) -> None:
-        """To be told of each case that has not come about by `deliver`."""
+        """To be told of a case whose GPU has another name now."""
         self._schedule(case)
         self.workflow.follow(None, case)
 

@@ -45,6 +45,14 @@ class Workflow:
         if before and before.step in case.DISRUPTIVE and after.step not in case.DISRUPTIVE:
             self._stirred = True  # room for others
 
+    def recall(self, known: Case) -> None:
+        """A case out of a checkpoint: it was asked then, and is asked again when something changes, not now. But for
+        one of before cases said what they wait for.
+        """
+        self.follow(None, known)
+        if known.waits:
+            self._ready.pop(known.gpu, None)
+
     def forget(self, gone: Case) -> None:
         """The GPU is not known any more, under that key."""
         for order in _orders(gone):
