@@ -35,6 +35,8 @@ def answer(case: Case, event: Answered, policy: Policy) -> Moved:
         return note_late(case, event, policy)
     if result.action not in ("", order.action) or not orders.is_proof(result) or result.state not in ANSWERS:
         return case, ()
+    if case.started and result.state in orders.NOT_BEGUN:
+        return case, ()  # that cannot be: until it is known what is so, nothing else is ordered
     if result.state in orders.RAN and not (case.started and result.state == "started"):
         case = count(case, order.action, event.at_ms, policy)
     return ANSWERS[result.state](case, event, policy)

@@ -18,6 +18,7 @@ PROVES_NOTHING = (
     "repeated",
 )  # anybody can bring these about, whatever becomes of it
 POINTLESS = ("action", "malformed")  # the node does not understand it, nor will it next time
+NOT_BEGUN = ("refused", "dry-run", "cancelled")
 RAN = ("started", "done", "failed", "indeterminate")
 
 

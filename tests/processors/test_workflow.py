@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from processors import checkpoints, cluster
 from schemas import records
 from schemas.records import Revalidated
 from schemas.states import Action
@@ -179,6 +178,14 @@ def test_who_does_not_answer_leaves_it_open_whether_it_was_done() -> None:
     at.answer("G", "done", order=given)
     assert (at.case("G").step, at.case("G").order) == ("quarantined", None)
     assert at.case("G").detail == "the cancelled order was answered: done: the GPU was reset all the same"
+
+
+def test_what_has_begun_was_not_refused() -> None:
+    at = stage()
+    fail(at)
+    at.answer("G", "started")
+    assert at.answer("G", "refused", "busy") == []
+    assert at.case("G").step == "resetting"
 
 
 @pytest.mark.parametrize(("node", "uuid"), [("n2", "G"), ("n1", "H")])
@@ -462,31 +469,3 @@ def test_a_word_on_a_node_is_on_all_its_gpus() -> None:
     assert [at.case(uuid).step for uuid in "GH"] == ["resetting", "resetting"]
     at.restore(action="proceed", node="nowhere")
     assert "proceed of an unknown GPU" in at.dead[-1].why
-
-
-# --- states of before -----------------------------------------------------------------------------------------
-
-FORMER = {
-    *("gpu", "state", "action", "cause", "fault", "incident"),
-    *("opened_ms", "deadline_ms", "hard", "corruption", "takes_node"),
-}
-
-
-def test_a_checkpoint_from_before_there_were_steps_is_restored() -> None:
-    at = Stage(gpus_out_max=None)
-    at.judge("A", 0.0, hard=True, reasons=[XID])
-    at.tick(40_000)
-    at.judge("B", 0.2)
-    held = at.task.checkpoint()
-    saved = checkpoints.unpack(cluster.VERSION, held)
-    del saved["nodes"], saved["policy"]["workflow"]
-    for member in saved["members"]:
-        member["case"] = {key: value for key, value in member["case"].items() if key in FORMER}
-    at.task = cluster.ClusterTask()
-    at.task.restore(checkpoints.pack(cluster.VERSION, held.next_offset, saved))
-    assert {key: member.case.step for key, member in at.task.fleet.members.items()} == {"A": "drained", "B": "draining"}
-    at.inventory("boot-1", "A", "B")
-    at.policy("on", ts=1, gpus_out_max=None, workflow={"enabled": True})
-    assert order(at, "A").action == "reset"
-    at.tick(70_000)
-    assert order(at, "B").action == "reset"
