@@ -52,7 +52,7 @@ def command(
         $ gpu-vitals scan --live --kernel-log /var/log/fabricmanager.log
 
     \b
-    Exit status: 0 all healthy; 1 something is not; 2 usage, nothing to look at, or an input that cannot be read.
+    Exit status: 0 all healthy; 1 something is not; 2 usage, no GPU and no input, or one that cannot be read.
     """
     if context.args:
         raise unnamed(context.args[0])

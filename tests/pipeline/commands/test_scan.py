@@ -65,8 +65,8 @@ def nvml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Nvml]:
     for gpu in double.gpus:
         gpu.told |= {"RemappedRows": (0, 0, 0, 0), "RowRemapperHistogram": _Banks(640), "SramThreshold": 0}
         gpu.told["PcieReplayCounter"] = 10**6
-        gpu.values |= {field: (ULL, 0) for field in (4, 6, 142, 143, 144, 145)}
-        gpu.values |= {field: (ULL, 10**6) for field in (3, 5, 38, 52, 59, 94)}
+        gpu.values |= dict.fromkeys((4, 6, 142, 143, 144, 145), (ULL, 0))
+        gpu.values |= dict.fromkeys((3, 5, 38, 52, 59, 94), (ULL, 10**6))
         (tmp_path / "GPUS" / gpu.bus[4:].lower()).mkdir(parents=True)
     monkeypatch.setattr(library, "load", lambda: double)
     yield double
@@ -129,7 +129,9 @@ def test_what_the_kernel_said_before_is_evidence(nvml: Nvml, kernel: Callable[..
     ]
 
 
-@pytest.mark.parametrize(("age_s", "condition"), [(60.0, "warning"), (3000.0, "warning"), (4000.0, "healthy"), (DAY_S, "healthy")])
+@pytest.mark.parametrize(
+    ("age_s", "condition"), [(60.0, "warning"), (3000.0, "warning"), (4000.0, "healthy"), (DAY_S, "healthy")]
+)
 def test_what_has_passed_by_now_is_shown_and_counts_no_more(
     nvml: Nvml, kernel: Callable[..., None], run: Run, age_s: float, condition: str
 ) -> None:
