@@ -6,6 +6,7 @@ Imports neither numpy nor stages: who asks waits for the machine, not for us.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -24,7 +25,10 @@ from schemas import frames, records
 SECONDS = 5.0
 CATCH_UP_S = 30.0  # for what the kernel has said since the machine started
 IDLE_S = 0.05  # for a source that has nothing new and does not wait itself
+CLOSE_S = 5.0
 KERNEL = ("kmsg", "journal")
+
+log = logging.getLogger(__name__)
 
 
 class Here(msgspec.Struct, kw_only=True):
@@ -117,10 +121,19 @@ async def _hear(source: Source, seconds: float, notes: list[str]) -> tuple[list[
         text = str(error) or type(error).__name__
         return said, text if text.startswith(source.name) else f"{source.name}: {text}"
     finally:
-        await source.close()
+        await _close(source)
     if source.name not in KERNEL and not any(one.kind == frames.KIND for one in said):
         return said, f"{source.name}: no sample came within {seconds:g} s"
     return said, ""
+
+
+async def _close(source: Source) -> None:
+    """A driver that hangs does not let go either; that it hangs has been told."""
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await source.close()
+    except Exception as error:
+        log.debug("%s: could not be closed: %r", source.name, error)
 
 
 async def _read(source: Source, seconds: float, said: list[Observed], notes: list[str]) -> None:

@@ -94,6 +94,17 @@ def test_a_source_that_fails_or_crashes_takes_nothing_with_it(failure: Exception
     assert found.unread == [told]
 
 
+def test_a_source_that_does_not_let_go_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def close(self: Scripted) -> None:
+        self.closed += 1
+        await asyncio.sleep(3600.0)
+
+    monkeypatch.setattr(listening, "CLOSE_S", 0.05)
+    monkeypatch.setattr(Scripted, "close", close)
+    found = heard(Scripted("nvml", [frame()]))
+    assert ([one.kind for one in found.said], found.unread) == ([frames.KIND], [])
+
+
 def test_a_source_of_telemetry_that_says_nothing_has_not_been_read() -> None:
     assert heard(Scripted("nvml", [inventory()]), Scripted("kmsg")).unread == ["nvml: no sample came within 0.1 s"]
 
