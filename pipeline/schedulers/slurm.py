@@ -73,10 +73,12 @@ def _client(settings: SlurmSettings) -> RestClient:
 def _check(url: str, has_token: bool) -> None:
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        named = parts.username is not None or parts.password is not None or parts.path not in ("", "/")
+        sound = (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
+        )
+        named = parts.username is not None or parts.password is not None
     except ValueError:
-        sound, named = False, False
+        sound = named = False
     if not sound or named:
         shown = "" if named else f": {url!r}"  # not repeated: it may hold a secret
         raise UsageProblem(f"slurm.rest_url: not an address{shown}", 'rest_url = "http://HOST:6820", or "unix:PATH"')

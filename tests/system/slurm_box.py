@@ -130,9 +130,7 @@ class SlurmBox:
         return subprocess.run(command, env=self.env, capture_output=True, text=True, check=False).stdout
 
     def scontrol(self, *arguments: str) -> str:
-        return subprocess.run(
-            ["scontrol", *arguments], env=self.env, capture_output=True, text=True, check=True
-        ).stdout
+        return subprocess.run(["scontrol", *arguments], env=self.env, capture_output=True, text=True, check=True).stdout
 
     def submit(self, script: str, *options: str) -> str:
         """A job's id. It runs until `script` ends."""
