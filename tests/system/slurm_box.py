@@ -51,7 +51,7 @@ PartitionName=hidden Nodes=ALL Hidden=YES MaxTime=INFINITE State=UP
 NODE = "NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=100 Gres=gpu:2"
 # Devices that every machine has: Slurm looks that they are there, and nobody opens them.
 GRES = "Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n"
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0  # a suspended job of Slurm 24.11 takes a minute to end
 
 
 def eventually(holds):
@@ -152,15 +152,12 @@ class SlurmBox:
     def running(self, *ids: str) -> None:
         eventually(lambda: all(self.jobs().get(each) == "RUNNING" for each in ids))
 
-    def node(self, name: str) -> str:
-        return self.scontrol("-o", "show", "node", name)
-
     def settle(self) -> None:
         """No job, and every node idle."""
         self.run("scancel", f"--user={getpass.getuser()}")
         eventually(lambda: not self.jobs())
         for name in NODES:
-            self.run("scontrol", "update", f"nodename={name}", "state=resume")
+            self.run("scontrol", "update", f"nodename={name}", "state=resume", "comment=")
         eventually(lambda: self.run("sinfo", "-h", "-N", "-p", "all", "-o", "%T").split() == ["idle"] * len(NODES))
 
     def _daemon(self, command: list[str], env=None) -> subprocess.Popen[bytes]:
