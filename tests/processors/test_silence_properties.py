@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -148,11 +149,11 @@ def lived(habits: list[tuple[str, int]], word_s: int) -> Observations:
                 now += 1
                 log.frame(NODE, now, {GPU_TEMP: None, MEM_CLOCK: None}, gpus=GPUS, epoch=epoch)
         elif what == "a GPU is reset":
-            command = f"c{now}"
-            log.report(now, records.CommandResult(ts=0, node=NODE, id=command, action="reset", state="started"))
+            result = records.CommandResult(ts=0, node=NODE, id=f"c{now}", action="reset", state="started")
+            log.report(now, result, epoch=epoch)
             log.ticks(now + 1, now + seconds)
             now += seconds
-            log.report(now, records.CommandResult(ts=0, node=NODE, id=command, action="reset", state="done"))
+            log.report(now, msgspec.structs.replace(result, state="done"), epoch=epoch)
         elif what in _CAUSES:
             if what == "driver is reloaded":
                 load += 1
