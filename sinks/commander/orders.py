@@ -26,11 +26,15 @@ _NONE = _Case({}, set(), ("", 0))
 
 
 class Orders:
-    """skipped: what was not sent, by reason: `REPLACED` by a newer record of its GPU, or as `asked.why_not` says."""
+    """skipped: what was not sent, by reason: `REPLACED` by a newer record of its GPU, or as `asked.why_not` says.
+
+    sending: the id of the one that is under way, of which nobody can say that it was not sent.
+    """
 
     def __init__(self) -> None:
         self._cases: dict[str, _Case] = {}  # by GPU: of those alone that ask for anything
         self.skipped: Counter[str] = Counter()
+        self.sending = ""
 
     def take(self, gpu: str, eviction: Eviction | None, *, news: bool) -> None:
         """The newest record of a GPU; None: there is none any more. news: it was not there when we began."""
@@ -39,7 +43,7 @@ class Orders:
         wanted = asked(eviction, sequence if eviction.cancel == id_ else 0) if eviction else []
         ids = {command.id for command in wanted}
         if news:
-            self.skipped[REPLACED] += len(before.waiting.keys() - ids)
+            self.skipped[REPLACED] += len(before.waiting.keys() - ids - {self.sending})
         if eviction and ids:
             settled = before.settled & ids
             waiting = {each.id: before.waiting.get(each.id, each) for each in wanted if each.id not in settled}

@@ -117,6 +117,7 @@ class CommanderSink(Sink, Collector):
         if command is None:
             return
         if self._outbox:
+            self._orders.sending = command.id
             await self._outbox.send(command)
         self._orders.settle(command)
         self.sent[command.action] += 1

@@ -201,6 +201,25 @@ def test_no_more_are_sent_than_allowed(monkeypatch):
     assert waits == [0.0, 0.25, 0.25, 0.25]
 
 
+def test_what_is_replaced_while_it_is_on_its_way_counts_as_sent_and_not_as_skipped():
+    async def run():
+        box = Box()
+        async with running(box, record(0, eviction(order=order()))) as made:
+            put = box.send
+
+            async def slow(command):
+                await made.apply(TOPIC, [record(1, eviction(ts=NOW + 1))])
+                await put(command)
+
+            box.send = slow
+            await until(lambda: made.sent)
+            return page(made).decode()
+
+    shown = asyncio.run(run())
+    assert 'gpu_vitals_commander_commands_total{action="reset"} 1.0' in shown
+    assert 'gpu_vitals_commander_skipped_total{reason="replaced"} 0.0' in shown
+
+
 def test_a_bug_ends_it_instead_of_being_passed_over():
     async def run():
         box = Box()
