@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 NEVER = -1
 STARTED = "started"
 FINAL = ("done", "failed", "indeterminate")
-HEARD_MS = 10_000  # a node that was silent for longer before a reset is not silent because of it
+LETTING_GO_S = 30.0  # before it says "started" an agent's sources let go, and it looks who uses the GPU; not longer
 KEPT_MS = 86_400_000
 
 
@@ -29,7 +29,8 @@ class Reset(NamedTuple):
 
 
 class Resets:
-    """The newest reset of each node that may explain its silence: one that began while the node still spoke.
+    """The reset of each node that may explain its silence: the first one that began after the node had spoken, at most
+    `LETTING_GO_S` later.
 
     Words that are said again change nothing, nor do results of commands that have not started here.
     """
@@ -43,7 +44,8 @@ class Resets:
             return
         known = self._of.get(result.node)
         ours = known is not None and known.id == result.id
-        if result.state == STARTED and not ours and heard >= 0 and heard + HEARD_MS >= when:
+        spoke = heard >= 0 and heard + 1000 * LETTING_GO_S >= when and (known is None or heard > known.began)
+        if result.state == STARTED and not ours and spoke:
             self._of[result.node] = Reset(result.id, when)
         elif result.state in FINAL and known is not None and ours and known.over < 0:
             self._of[result.node] = known._replace(over=max(known.began, when))

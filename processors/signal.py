@@ -158,7 +158,7 @@ class Fleet(Protocol):
 
     @property
     def resetting_s(self) -> Array:
-        """Credited seconds since the node's agent began to reset one of its GPUs, for which it lets go of them all.
+        """Credited seconds since the node's agent began to reset one of its GPUs, having let go of them all.
 
         NaN if it has not, or if the GPU has spoken since the result of that came.
         """

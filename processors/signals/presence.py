@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from processors.resets import LETTING_GO_S
 from processors.signal import Fleet, Out, Seconds, Signal
 from processors.state import View
 from schemas.states import Family
@@ -58,10 +59,7 @@ class Presence(Signal):
 
     def _resetting(self, fleet: Fleet, policy: Any) -> Array:
         began, over = fleet.resetting_s, fleet.reset_over_s
-        # Silent since then, but for the time that the agent needs to look who uses the GPU, and its sources to let go.
-        with_reset = (fleet.silent_s <= began + policy.unknown_after_s) & (
-            fleet.silent_s >= began - policy.reset_limit_s
-        )
+        with_reset = (fleet.silent_s <= began + LETTING_GO_S) & (fleet.silent_s >= began - policy.reset_limit_s)
         in_time = (began < policy.reset_limit_s + policy.reset_grace_s) & ~(over >= policy.reset_grace_s)
         return np.asarray(with_reset & in_time)
 

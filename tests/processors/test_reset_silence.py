@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from processors.node import NodeTask
 from processors.policy import from_document
+from processors.resets import LETTING_GO_S
 from processors.testing import Observations, decide, gpu, judge, ms
 from schemas import records
 from schemas.fields import ECC_DBE_VOLATILE, ECC_SBE_VOLATILE, GPU_TEMP, MEM_CLOCK
@@ -110,6 +111,13 @@ def test_a_gpu_that_was_lost_before_is_not_excused() -> None:
     assert lost_at(log, GPU1) == pytest.approx(40 + BOUND_S, abs=5)
 
 
+@pytest.mark.parametrize(("waited_s", "lost_s"), [(25, 25 + BOUND_S), (35, 60)])
+def test_sources_may_need_a_while_to_let_go_before_it_starts(waited_s: int, lost_s: int) -> None:
+    silent(log := begin(), end_s=LAST + waited_s)
+    result(log, LAST + waited_s, "started")
+    assert lost_at(silent(log, LAST + waited_s + 1)) == pytest.approx(lost_s, abs=5)
+
+
 def test_a_node_that_dies_after_it_came_back_is_found_as_soon_as_ever() -> None:
     result(log := begin(), LAST, "started")
     silent(log, end_s=LAST + 20)
@@ -150,7 +158,7 @@ _words = st.lists(
 @settings(max_examples=40, deadline=None)
 @given(_words)
 def test_whatever_is_said_of_resets_a_dead_node_is_found_within_the_bound(words: list[tuple[int, str, str]]) -> None:
-    """Also where somebody forges one word after the other; a reset may begin ten seconds after the last frame."""
+    """Also where somebody forges one word after the other; a reset may begin thirty seconds after the last frame."""
     log, now = begin(), LAST
     for wait_s, state, id_ in words:
         log.ticks(now + 1, now + wait_s)
@@ -159,7 +167,7 @@ def test_whatever_is_said_of_resets_a_dead_node_is_found_within_the_bound(words:
     log.ticks(now + 1, max(now, LAST) + 200)
     at_s = lost_at(log)
     assert at_s is not None
-    assert 60 <= at_s <= 10 + BOUND_S + 5
+    assert 60 <= at_s <= LETTING_GO_S + BOUND_S + 5
     if not any(state == "started" for _, state, _ in words):
         assert at_s <= 65
 
