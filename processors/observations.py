@@ -48,6 +48,7 @@ class Observations:
         self._handle: dict[type[Any], Callable[[Record, NodeState, Any, Then], None]] = {
             records.Inventory: self._inventory,
             records.KernelFault: self._kernel_fault,
+            records.CommandResult: self._command_result,
             records.Operator: self._operator,
             records.Placement: self._placement,
         }
@@ -88,6 +89,12 @@ class Observations:
             self.judges.report(Cause(record.offset, record.ts), rows, report)
             if isinstance(observation, records.Diagnostic) and observation.result == "pass" and observation.level >= 2:
                 self.faults.vouched(Cause(record.offset, record.ts), int(rows[0]), then.clock_ms, operator=False)
+
+    def _command_result(self, record: Record, node: NodeState, result: records.CommandResult, then: Then) -> None:
+        self.out.forward(record, result)
+        ts = min(result.ts - then.shift_ms, record.ts + AHEAD_MS)
+        rows = np.array(self.roster.rows_of(node.name), "i8")
+        self.judges.presence.commanded(rows, result, then.credit_ms, max(0, then.clock_ms - ts))
 
     def _placement(self, record: Record, node: NodeState, placement: records.Placement, then: Then) -> None:
         self.out.forward(record, placement)

@@ -19,6 +19,7 @@ class Sink(ABC):
     topics: what it reads. rebuilds: a view that starts from the oldest retained record each time (metrics,
     console); otherwise it resumes behind what it has applied (streams, effects). recent_s: topics of which a
     view needs only the newest so many seconds; it may be given more. batch_max: records given at once.
+    outage: why a sink that works beside `apply` cannot do so now; "" = it can.
     """
 
     name: ClassVar[str]
@@ -26,6 +27,7 @@ class Sink(ABC):
     rebuilds: ClassVar[bool] = False
     recent_s: ClassVar[Mapping[str, float]] = {}
     batch_max: ClassVar[int] = 512
+    outage: str = ""
 
     @abstractmethod
     async def apply(self, topic: str, records: Sequence[Record], partition: int = 0) -> None:

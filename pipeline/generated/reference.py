@@ -24,6 +24,7 @@ from processors.signal import Signal, discover
 from schemas import frames, records, topics
 from schemas.fields import FIELDS
 from schemas.states import CaseState
+from sinks.commander.sink import CommanderSink
 from sinks.decisions_http import DecisionPages
 from sinks.fleet import Fleet
 from sinks.follower_metrics import FollowerMetrics, FollowerStats
@@ -222,6 +223,9 @@ def metrics() -> str:
         "## Of tickets",
         "`gpu-vitals run` and `gpu-vitals sink tickets` show them where [tickets](../tickets.md) are asked for.",
         _metrics(TicketSink(DryRun(""), Memory(None))),
+        "## Of the commander",
+        "`gpu-vitals sink commander` shows what it sends to nodes: [the commander](../commander.md).",
+        _metrics(CommanderSink(None)),
     )
 
 

@@ -37,6 +37,7 @@ from sinks.sink import Sink, SinkError
 BACKOFF_S = (0.5, 15.0)
 POLL_S = 0.25
 WATCH_S = 1.0
+CURRENT_S = 0.01
 ANSWER_S = 3.0  # without an answer for so long, the broker is away
 START_S = 30.0
 DAY_MS = 86_400_000
@@ -75,6 +76,7 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         self._topics = {kafka.topic(topic): topic for topic in sink.topics}
         self._letters = Letters(kafka, self._group if sink.rebuilds else None)
         self._stopping = asyncio.Event()
+        self._consumer: AIOKafkaConsumer | None = None  # while connected
         self._turn = asyncio.Lock()
         self._assignments = 0
         self._next: dict[TopicPartition, int] = {}  # of each partition: the first record not applied
@@ -110,6 +112,21 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         behind_s = time.monotonic() - since if since else 0.0
         return self._stats._replace(away=bool(self.away), lag_records=self._lag(), lag_s=behind_s)
 
+    async def current(self) -> None:
+        """Returns once the sink has been given all that was there when this was called, by the broker's own word.
+
+        Raises SinkError: Kafka does not answer in time.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                if self._consumer is None:
+                    raise SinkError(self.away or f"Kafka at {self._kafka.bootstrap} is not connected")
+                ends = await self._consumer.end_offsets(self._consumer.assignment())
+                while any(self._next.get(at, 0) < end for at, end in ends.items()):
+                    await asyncio.sleep(CURRENT_S)
+        except (KafkaError, OSError, TimeoutError) as reason:
+            raise SinkError(f"Kafka at {self._kafka.bootstrap} does not answer") from reason
+
     async def _follow(self) -> None:
         """From the connection to the next outage that the client does not mend itself."""
         partitions = await self._partitions()
@@ -120,12 +137,14 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
                 await consumer.start()
                 await self._begin(consumer, partitions)
             self._is_back()
+            self._consumer = consumer
             watch = asyncio.create_task(self._watch(consumer, partitions))
             while not self._stopping.is_set() and not watch.done():
                 await self._read(consumer)
             if watch.done():
                 watch.result()
         finally:
+            self._consumer = None
             if watch is not None:
                 watch.cancel()
             await let_go(consumer)

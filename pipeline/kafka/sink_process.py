@@ -16,6 +16,8 @@ from typing import NamedTuple
 from prometheus_client.registry import Collector
 
 from pipeline import logs
+from pipeline.commander.build import commander_sink
+from pipeline.commander.settings import CommanderSettings
 from pipeline.errors import UsageProblem
 from pipeline.explain import explainer
 from pipeline.kafka.follow import KafkaFollower
@@ -24,6 +26,7 @@ from pipeline.kafka.settings import Kafka
 from pipeline.settings import parse_address
 from pipeline.tickets.build import ticket_sink
 from pipeline.tickets.settings import TicketSettings
+from sinks.commander.sink import CommanderSink
 from sinks.console import ConsoleSink
 from sinks.decisions_http import DecisionPages, DecisionsSink
 from sinks.explain_http import GPUS
@@ -49,7 +52,7 @@ class Options(NamedTuple):
     """What a sink is told beside where Kafka is. listen: [HOST:]PORT. group: its name among the groups of sinks.
 
     url, token_file, changes_only: of a webhook. live_view: the console draws instead of printing lines.
-    tickets: where they go.
+    tickets: where they go. commander: who signs commands.
     """
 
     listen: str | None = None
@@ -59,6 +62,7 @@ class Options(NamedTuple):
     changes_only: bool = False
     live_view: bool = False
     tickets: TicketSettings = TicketSettings()
+    commander: CommanderSettings = CommanderSettings()
 
 
 def run(name: str, kafka: Kafka, options: Options) -> None:
@@ -81,6 +85,7 @@ class _Process:
             "webhook": lambda: Webhook(options.url, options.token_file, options.changes_only),
             "stream": lambda: DecisionStream(sys.stdout.buffer),
             "tickets": lambda: _tickets(options.tickets),
+            "commander": lambda: commander_sink(options.commander, kafka, lambda: self._follower.current()),
         }
         self._name = name
         self._sink = makers[name]()
@@ -138,7 +143,7 @@ class _Process:
 
     def _pages(self) -> Pages:
         collectors: list[Collector] = [FollowerMetrics(self._follower.stats)]
-        if isinstance(self._sink, MetricsSink | TicketSink):
+        if isinstance(self._sink, MetricsSink | TicketSink | CommanderSink):
             collectors.append(self._sink)
 
         def metrics() -> tuple[bytes, str]:
@@ -158,7 +163,8 @@ class _Process:
         return pages
 
     def _unhealthy(self) -> dict[str, str]:
-        return {f"sink {self._name}": self._follower.outage} if self._follower.outage else {}
+        why = self._follower.outage or self._sink.outage
+        return {f"sink {self._name}": why} if why else {}
 
     def _unready(self) -> dict[str, str]:
         """Once it has read all there was it stays ready: what it shows of an outage is still the newest there is."""

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from schemas import topics
 from schemas.log import Record
 from sinks.families import counter, gauge
+from sinks.pace import Pace
 from sinks.sink import Applied, Sink
 from sinks.tickets.desk import Desk, Stats
 from sinks.tickets.memory import Memory
@@ -29,19 +30,6 @@ from sinks.tickets.view import View
 SETTLE_S = 1.0  # what belongs to one change comes on several topics
 IDLE_S = 60.0
 STOP_S = 5.0  # at the end, for what is left to send
-
-
-class Pace:
-    """At most `per_s` calls a second, none saved up."""
-
-    def __init__(self, per_s: float) -> None:
-        self._every_s = 1.0 / per_s
-        self._next = 0.0
-
-    async def __call__(self) -> None:
-        now = time.monotonic()
-        await asyncio.sleep(max(0.0, self._next - now))
-        self._next = max(now, self._next) + self._every_s
 
 
 class TicketSink(Sink, Collector):
