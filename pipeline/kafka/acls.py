@@ -20,12 +20,13 @@ from schemas.topics import (
     GROUPS,
     INVENTORY,
     OBSERVATIONS,
+    REVALIDATED,
     REVALIDATIONS,
     SCORES,
     TOPICS,
 )
 
-READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, REVALIDATIONS)
+READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, REVALIDATIONS, REVALIDATED)
 SOURCE_GROUPS = "source."
 SINK_GROUPS = "sink."
 READER_GROUPS = "reader-"
@@ -45,6 +46,7 @@ ROLES = {
     "worker": "runs the stages; also `gpu-vitals topics check`",
     "sink": "tells the world: metrics, HTTP, webhooks; what it cannot deliver is a dead letter",
     "commander": "tells nodes what to do: `gpu-vitals commands send`; nodes believe its key, not its name",
+    "revalidator": "checks outputs again, and says what it found: docs/revalidation.md",
     "reader": f"schedulers and dashboards: {', '.join(READ_BY_ANYBODY)}, in groups that begin with {READER_GROUPS!r}",
 }
 
@@ -74,6 +76,9 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
     elif role == "commander":
         yield Grant(("Write",), "topic", topics([COMMANDS]))
         yield Grant(("Read",), "topic", topics([INVENTORY, OBSERVATIONS]))
+    elif role == "revalidator":  # it needs no group: what has been answered stands on a topic
+        yield Grant(("Write",), "topic", topics([OBSERVATIONS]))
+        yield Grant(("Read",), "topic", topics([REVALIDATIONS, REVALIDATED]))
     else:
         yield Grant(("Read",), "topic", topics(READ_BY_ANYBODY))
         yield Grant(("Read",), "group", (kafka.prefix + READER_GROUPS,), prefixed=True)
