@@ -31,7 +31,7 @@ class Rechecks:
     """Of each episode (GPU and `detected`) the newest request and the newest answer, whichever topic is read first."""
 
     def __init__(self) -> None:
-        self._asked: dict[tuple[str, int], Revalidation] = {}
+        self._asked: dict[tuple[str, int], tuple[int, Revalidation]] = {}  # with the time of its record
         self._answers: dict[tuple[str, int], Revalidated] = {}
 
     def take(self, topic: str, record: Record) -> None:
@@ -41,20 +41,20 @@ class Rechecks:
             self._answers[record.key, answer.detected] = answer
             return
         asked = _asked(record.value)
-        self._asked[record.key, asked.detected] = asked
+        self._asked[record.key, asked.detected] = record.ts, asked
         self._forget(record.ts - KEPT_MS)
 
     def all(self) -> list[Recheck]:
         """The oldest episode first."""
         found = []
-        for (key, detected), asked in self._asked.items():
+        for (key, detected), (_, asked) in self._asked.items():
             answer = self._answers.get((key, detected))
             found.append(Recheck(key, asked, answer if answer and answers(answer, asked) else None))
         return sorted(found, key=lambda each: (each.asked.detected, each.key))
 
     def _forget(self, before_ms: int) -> None:
         """What the topics do not keep any more, whoever reads them anew."""
-        for each in [each for each, asked in self._asked.items() if asked.end < before_ms]:
+        for each in [each for each, (ts, _) in self._asked.items() if ts < before_ms]:
             del self._asked[each]
             self._answers.pop(each, None)
 
