@@ -6,7 +6,7 @@ import msgspec
 
 from schemas import records
 from schemas.alerts import needs_person
-from schemas.states import Action, CaseState
+from schemas.states import Action, CaseState, Step
 from sinks.explain import told
 
 Incident = told.Incident
@@ -28,10 +28,14 @@ class Eviction(msgspec.Struct, frozen=True):
     fault: str = ""
     detail: str = ""
     incident: str = ""
+    step: str = ""
+    waits: str = ""
+    deadline: int | None = None
+    attempts: int = 0
 
     @property
     def alert(self) -> records.Eviction:
-        """For `schemas.alerts`. Raises ValueError: the action is none that we know."""
+        """For `schemas.alerts`. Raises ValueError: action or step is none that we know."""
         return records.Eviction(
             ts=self.ts,
             cluster=self.cluster,
@@ -44,6 +48,9 @@ class Eviction(msgspec.Struct, frozen=True):
             fault=self.fault,
             opened=self.opened,
             incident=self.incident,
+            step=Step(self.step) if self.step else None,
+            waits=self.waits,
+            deadline=self.deadline,
         )
 
     @property
@@ -76,12 +83,24 @@ class Revalidation(msgspec.Struct, frozen=True):
     confidence: str = ""
 
 
+class Revalidated(msgspec.Struct, frozen=True):
+    """The answer to a `Revalidation`, as far as `end`."""
+
+    detected: int
+    end: int
+    result: str
+    checked: int = 0
+    wrong: int = 0
+    author: str = ""
+
+
 class Decision(msgspec.Struct, frozen=True):
     policy: str = ""
 
 
 eviction = msgspec.json.Decoder(Eviction).decode
 prediction = msgspec.json.Decoder(Prediction).decode
+revalidated = msgspec.json.Decoder(Revalidated).decode
 revalidation = msgspec.json.Decoder(Revalidation).decode
 decision = msgspec.json.Decoder(Decision).decode
 inventory = msgspec.json.Decoder(records.Inventory).decode
