@@ -229,11 +229,7 @@ def _checks(checks: Mapping[str, Sequence[Asked]], since: int) -> list[Check]:
 
 def _check(gpu: str, said: told.Revalidation, answer: told.Revalidated | None) -> Check:
     made = Check(gpu=gpu, start=said.start, end=said.end, confidence=said.confidence)
-    if answer is None:
-        return made
-    counted = f", {answer.wrong} of {answer.checked} outputs wrong" if answer.checked else ""
-    by = f", by {answer.author}" if answer.author else ""
-    return msgspec.structs.replace(made, answer=f"{answer.result}{counted}{by}", result=answer.result)
+    return msgspec.structs.replace(made, answer=answer.text, result=answer.result) if answer else made
 
 
 def step_of(said: told.Eviction) -> str:

@@ -11,6 +11,8 @@ from sinks.explain import told
 
 Incident = told.Incident
 incident = told.incident
+Revalidated = told.Revalidated
+revalidated = told.revalidated
 
 
 class Eviction(msgspec.Struct, frozen=True):
@@ -83,24 +85,12 @@ class Revalidation(msgspec.Struct, frozen=True):
     confidence: str = ""
 
 
-class Revalidated(msgspec.Struct, frozen=True):
-    """The answer to a `Revalidation`, as far as `end`."""
-
-    detected: int
-    end: int
-    result: str
-    checked: int = 0
-    wrong: int = 0
-    author: str = ""
-
-
 class Decision(msgspec.Struct, frozen=True):
     policy: str = ""
 
 
 eviction = msgspec.json.Decoder(Eviction).decode
 prediction = msgspec.json.Decoder(Prediction).decode
-revalidated = msgspec.json.Decoder(Revalidated).decode
 revalidation = msgspec.json.Decoder(Revalidation).decode
 decision = msgspec.json.Decoder(Decision).decode
 inventory = msgspec.json.Decoder(records.Inventory).decode
