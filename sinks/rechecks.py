@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
+from prometheus_client.core import Metric
 
 from schemas import topics
 from schemas.log import Record
 from schemas.records import Revalidated, Revalidation
-from schemas.revalidations import answers
+from schemas.revalidations import RESULTS, answers
+from sinks.families import gauge
 
 KEPT_MS = 1000 * (topics.TOPICS[topics.REVALIDATIONS].retention_s or 0)
 
@@ -57,6 +61,23 @@ class Rechecks:
         for each in [each for each, (ts, _) in self._asked.items() if ts < before_ms]:
             del self._asked[each]
             self._answers.pop(each, None)
+
+
+def rechecked(found: Sequence[Recheck]) -> Iterator[Metric]:
+    states = Counter(each.state for each in found)
+    yield gauge(
+        "gpu_vitals_revalidations",
+        "Requests of the last 30 days to check outputs again: open, or what was found.",
+        ("state",),
+        [((state,), states[state]) for state in ("open", *RESULTS)],
+    )
+    open_ = [each.asked.detected for each in found if each.answer is None]
+    yield gauge(
+        "gpu_vitals_revalidation_oldest_open_timestamp_seconds",
+        "When the corruption was detected of which the outputs have waited longest to be checked; absent: none wait.",
+        (),
+        [((), min(open_) / 1000)] if open_ else [],
+    )
 
 
 _asked = msgspec.json.Decoder(Revalidation).decode

@@ -167,7 +167,7 @@ def test_a_gpu_that_is_out_shows_its_step_and_what_it_waits_for():
         return line(draw(shown.view, FACTS, console).plain.splitlines(), "GPU-00000001")
 
     assert "drained     Xid 119 (waits: budget: 2 of 2)" in after(made)
-    assert "quarantined  Xid 119" in after(msgspec.structs.replace(made, step=Step.QUARANTINED, waits="", ts=TS + 1))
+    assert "quarantined Xid 119" in after(msgspec.structs.replace(made, step=Step.QUARANTINED, waits="", ts=TS + 1))
     over = msgspec.structs.replace(made, step=Step.IN_SERVICE, state=CaseState.IN_SERVICE, waits="", ts=TS + 2)
     assert "drained     Xid 119" in after(over), "there is no case any more: what was decided stands"
 
