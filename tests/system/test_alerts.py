@@ -37,9 +37,7 @@ ORDERS = 'gpu_vitals_case_orders{action="reset"}'
 HELD = 'gpu_vitals_gpus_held{by="storm"}'
 CORRUPT = 'gpu_vitals_revalidations{state="corrupt"}'
 OLDEST_OPEN = "gpu_vitals_revalidation_oldest_open_timestamp_seconds"
-COMMANDER, SCHEDULER = (
-    f'up{{job="gpu-vitals-sink", instance="s", sink="{sink}"}}' for sink in ("commander", "scheduler")
-)
+COMMANDER, SCHEDULER = (METRICS.replace('"metrics"', f'"{sink}"') for sink in ("commander", "scheduler"))
 FAILS_MORE = "10x240 11x480"
 ON_AND_ON = f"0+15x{3 * HOUR}"
 STOPS = "0+15x240 3600x480"  # a time stamp that stays where it is
@@ -78,8 +76,7 @@ HEALTHY = {
     TO_CHECK: constant(0),
     **{cases(step): constant(1) for step in ("draining", "drained", "removing", "resetting", "rma")},
     ORDERS: constant(1),
-    COMMANDER: constant(1),
-    SCHEDULER: constant(1),
+    **{f"up{at}": constant(1) for at in (COMMANDER, SCHEDULER)},
     HELD: constant(0),
     CORRUPT: constant(2),
     "gpu_vitals_spool_lost_total" + AGENT: constant(3),
@@ -189,14 +186,14 @@ STORIES = [  # what is otherwise than in HEALTHY, so many minutes after it began
     ("a storm is held back", {HELD: "0x240 300x480"}, 1, "StormHold page"),
     ("it ended half an hour ago", {HELD: "0x240 300x20 0x480"}, 35, "StormHold page"),
     ("it ended long ago", {HELD: "0x240 300x20 0x480"}, 70, ""),
-    ("the commander restarts", {COMMANDER: "1x240 0x20 1x480"}, 4, ""),
-    ("the commander is away while nothing is ordered", {COMMANDER: "1x240 0x480", ORDERS: constant(0)}, 14, ""),
-    ("orders wait for it", {COMMANDER: "1x240 0x480"}, 11, "OrdersWait ticket commander"),
-    ("there is none for what is ordered", {COMMANDER: "stale"}, 0, "OrdersWait ticket commander"),
-    ("GPUs are to be drained, and nobody does", {SCHEDULER: "1x240 0x480"}, 3, "OrdersWait page scheduler"),
+    ("the commander restarts", {f"up{COMMANDER}": "1x240 0x20 1x480"}, 4, ""),
+    ("the commander is away while nothing is ordered", {f"up{COMMANDER}": "1x240 0x480", ORDERS: constant(0)}, 14, ""),
+    ("orders wait for it", {f"up{COMMANDER}": "1x240 0x480"}, 11, "OrdersWait ticket commander"),
+    ("there is none for what is ordered", {f"up{COMMANDER}": "stale"}, 0, "OrdersWait ticket commander"),
+    ("GPUs are to be drained, and nobody does", {f"up{SCHEDULER}": "1x240 0x480"}, 3, "OrdersWait page scheduler"),
     (
         "the scheduler sink is away while nothing changes",
-        {SCHEDULER: "1x240 0x480", **{cases(step): constant(0) for step in ("draining", "removing")}},
+        {f"up{SCHEDULER}": "1x240 0x480", **{cases(step): constant(0) for step in ("draining", "removing")}},
         14,
         "",
     ),
