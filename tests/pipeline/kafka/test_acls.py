@@ -21,7 +21,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.errors import UsageProblem
-from pipeline.kafka import acls, agent_check, credentials, topics
+from pipeline.kafka import acls, agent_check, credentials, rechecking, topics
 from pipeline.kafka.follow import KafkaFollower
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.log import KafkaLog
@@ -317,6 +317,20 @@ def test_a_commander_commands_and_asks_what_there_is_and_changes_nothing_else(gu
         asyncio.run(written(kafka, "observations"))
     with pytest.raises(UsageProblem, match="commands"):
         asyncio.run(issuing.send(guarded.settings("agent"), records.Command(ts=1, node="n1", id="c2", action="reset")))
+
+
+def test_a_revalidator_reads_what_is_to_be_checked_and_answers_and_reads_no_decisions(guarded: Guarded):
+    kafka = guarded.settings("revalidator")
+    said = records.Revalidated(ts=1, node="n1", uuid="GPU-1", detected=1, end=1, result="clean")
+    asyncio.run(rechecking.say(kafka, [said]))
+    assert asyncio.run(rechecking.rechecks(kafka)) == ([], 0)
+    for topic in ("revalidated", "revalidations"):
+        with pytest.raises(TopicAuthorizationFailedError):
+            asyncio.run(written(kafka, topic))
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(seen(kafka, "decisions"))
+    with pytest.raises(UsageProblem, match="observations"):
+        asyncio.run(rechecking.say(guarded.settings("reader"), [said]))
 
 
 def test_whom_nothing_was_granted_is_told_so_instead_of_topics_that_are_missing(guarded: Guarded):
