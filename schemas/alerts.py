@@ -37,7 +37,7 @@ def needs_person(eviction: Eviction) -> bool:
         return False
     wait = Wait.of(eviction.waits)
     late = eviction.deadline is None or eviction.ts >= eviction.deadline
-    if wait is Wait.OPERATOR and late:
+    if wait in (Wait.OPERATOR, Wait.REBOOT) and late:
         return True
     if recovers:
         return False

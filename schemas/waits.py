@@ -10,12 +10,16 @@ class Wait(StrEnum):
     """`ACTIONS`: nothing is enabled that would go on by itself. `OTHER`: in words that no kind is known by."""
 
     ACTIONS = "actions"
+    REBOOT = "reboot"
     STORM = "storm"
     HOLD = "hold"
     BUDGET = "budget"
+    PLANNED = "planned-work"
     COOL_DOWN = "cool-down"
     REVALIDATION = "revalidation"
+    JUDGEMENT = "judgement"
     EVIDENCE = "evidence"
+    REPLACEMENT = "replacement"
     OPERATOR = "operator"
     SCHEDULER = "scheduler"
     NODE = "node"
@@ -23,10 +27,14 @@ class Wait(StrEnum):
 
     @classmethod
     def of(cls, text: str) -> Wait | None:
-        """The kind of wait that `text` tells of; None: there is none. The first kind that fits, as ordered here."""
+        """The kind of wait that `text` tells of up to its first colon; None: there is none.
+
+        Of several the first one, as ordered here: what passes by itself, before the operator who may cut it short.
+        """
         if not text:
             return None
-        return next((kind for kind, words in _WORDS if words.search(text)), cls.OTHER)
+        what = text.partition(":")[0]
+        return next((kind for kind, words in _WORDS if words.search(what)), cls.OTHER)
 
     @property
     def ends_by_itself(self) -> bool:
@@ -34,19 +42,23 @@ class Wait(StrEnum):
         return self not in _FOR_PEOPLE
 
 
-_FOR_PEOPLE = (Wait.ACTIONS, Wait.EVIDENCE, Wait.OPERATOR, Wait.OTHER)
+_FOR_PEOPLE = (Wait.ACTIONS, Wait.REBOOT, Wait.EVIDENCE, Wait.REPLACEMENT, Wait.OPERATOR, Wait.OTHER)
 _WORDS = [
     (kind, re.compile(rf"\b(?:{words})\b", re.IGNORECASE))
     for kind, words in (
-        (Wait.ACTIONS, r"not enabled|disabled|dry[ -]run"),
+        (Wait.ACTIONS, r"not enabled"),
+        (Wait.REBOOT, r"has to be rebooted"),
         (Wait.STORM, r"storm"),
         (Wait.HOLD, r"hold|held"),
-        (Wait.BUDGET, r"budgets?|maintenance window"),
-        (Wait.COOL_DOWN, r"cool[ -]?down|cools?"),
-        (Wait.REVALIDATION, r"revalidat\w+|checked again"),
+        (Wait.BUDGET, r"budgets?"),
+        (Wait.PLANNED, r"planned work"),
+        (Wait.COOL_DOWN, r"cool-down"),
+        (Wait.REVALIDATION, r"revalidation|check of its outputs"),
+        (Wait.JUDGEMENT, r"judgement"),
         (Wait.EVIDENCE, r"evidence"),
-        (Wait.OPERATOR, r"operators?|somebody|person"),
-        (Wait.SCHEDULER, r"schedulers?|requests?|jobs?|in flight|traffic"),
-        (Wait.NODE, r"node|commands?|orders?|agent|reset|diagnostic|diagnosis"),
+        (Wait.REPLACEMENT, r"replacement"),
+        (Wait.OPERATOR, r"operator"),
+        (Wait.SCHEDULER, r"scheduler|requests?|in flight"),
+        (Wait.NODE, r"orders?|commands?"),
     )
 ]

@@ -9,10 +9,9 @@ import msgspec
 from prometheus_client.core import Metric
 
 from schemas.log import Record
-from schemas.waits import Wait
 from sinks.families import gauge
 
-BRAKES = (Wait.BUDGET, Wait.STORM, Wait.HOLD)
+BRAKES = ("budget", "storm", "hold", "override")  # as `Decision.held_by` begins; then of what, behind a colon
 OTHER = "other"
 
 
@@ -27,8 +26,8 @@ class Held:
         by = _decision(record.value).held_by if record.value else ""
         self._by_key.pop(record.key, None)
         if by:
-            kind = Wait.of(by)
-            self._by_key[record.key] = str(kind) if kind in BRAKES else OTHER
+            kind = by.partition(":")[0]
+            self._by_key[record.key] = kind if kind in BRAKES else OTHER
 
     def counts(self) -> Counter[str]:
         return Counter(self._by_key.values())

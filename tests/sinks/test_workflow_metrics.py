@@ -164,7 +164,7 @@ def test_answers_to_commands_count_once_and_make_no_labels_of_their_own():
 
 def test_what_holds_decisions_back_is_counted_as_it_is_now():
     fleet = Fleet()
-    for gpu, by in enumerate(["budget", "storm", "storm", "hold", "whim", ""]):
+    for gpu, by in enumerate(["budget:rack r7", "storm", "storm", "hold:node n1", "whim", ""]):
         fleet.decision(gpu, by)
     assert fleet.shown("gpus_held") == {"budget": 1.0, "storm": 2.0, "hold": 1.0, "other": 1.0}
     fleet.decision(1)

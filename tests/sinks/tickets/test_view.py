@@ -247,9 +247,9 @@ def test_where_actions_are_not_enabled_a_drained_gpu_has_a_ticket(fault):
         (WAITS_FOR_OPERATOR, None, True),
         (WAITS_FOR_OPERATOR, T + 61_000, False),  # it goes on by itself before long
         (WAITS_FOR_OPERATOR, T + 60_000, True),
-        ("storm: 300 GPUs at once", None, False),
-        ("cool-down after a reset", None, False),
-        ("fresh evidence, or an operator", None, True),  # it may never come
+        ("storm", None, False),
+        ("its cool-down after the last reset", None, False),
+        ("evidence of the last minute, or an operator's proceed", None, True),  # it may never come
         ("words of a newer version", None, True),
         ("words of a newer version", T + 61_000, False),
         ("", None, False),  # nothing is in its way
