@@ -59,6 +59,6 @@ _WORDS = [
         (Wait.REPLACEMENT, r"replacement"),
         (Wait.OPERATOR, r"operator"),
         (Wait.SCHEDULER, r"scheduler|requests?|in flight"),
-        (Wait.NODE, r"orders?|commands?"),
+        (Wait.NODE, r"orders?|commands?|inventory"),
     )
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 from prometheus_client.core import Metric
 
 from schemas import records
+from schemas.alerts import needs_person
 from schemas.log import Record
 from schemas.records import gpu_key
 from schemas.states import CaseState, Step
@@ -25,11 +26,15 @@ TIMES = ("1", "2", "3+")  # more than this no policy tries
 
 
 class Standing(NamedTuple):
-    """One open case. since_ms: when it came into `step`, as far as we have seen."""
+    """One open case. since_ms: when it came into `step`, as far as we have seen.
+
+    people_ms: since when it has needed a person; None: it needs none.
+    """
 
     opened: int
     step: Step
     since_ms: int
+    people_ms: int | None
     deadline: int | None
     wait: Wait | None
     attempts: int
@@ -95,11 +100,18 @@ def _standing(said: records.Eviction, before: Standing | None) -> Standing:
         opened=said.opened,
         step=step,
         since_ms=before.since_ms if before and before.step is step else said.ts,
+        people_ms=_people_ms(said, before),
         deadline=said.deadline,
         wait=Wait.of(said.waits),
         attempts=said.attempts,
         order=said.order.action if said.order else "",
     )
+
+
+def _people_ms(said: records.Eviction, before: Standing | None) -> int | None:
+    if not needs_person(said):
+        return None
+    return said.ts if before is None or before.people_ms is None else before.people_ms
 
 
 def evicted(seen: Seen) -> Iterator[Metric]:
@@ -113,22 +125,29 @@ def evicted(seen: Seen) -> Iterator[Metric]:
 
 def workflow(seen: Seen) -> Iterator[Metric]:
     cases, by_step = seen.standing, ("step",)
+    alone = [case for case in cases if case.people_ms is None]
     steps, waits = Counter(case.step for case in cases), Counter(case.wait for case in cases)
     yield gauge(
         "gpu_vitals_cases", "GPUs that are out, by the step of their case.", by_step, [((s,), steps[s]) for s in STEPS]
     )
     yield gauge(
         "gpu_vitals_case_oldest_timestamp_seconds",
-        "Since when the case that has been longest in a step is in it, as far as the log tells.",
+        "Since when the case that has been longest in a step is in it, of those that need nobody.",
         by_step,
-        [((step,), min(case.since_ms for case in cases if case.step is step) / 1000) for step in sorted(steps)],
+        [((step,), ms / 1000) for step, ms in _oldest((case.step, case.since_ms) for case in alone)],
     )
-    due = [(case.step, case.deadline) for case in cases if case.deadline is not None]
+    waiting = [case.people_ms for case in cases if case.people_ms is not None]
+    yield gauge(
+        "gpu_vitals_case_for_people_oldest_timestamp_seconds",
+        "Since when the case that has needed a person for longest does; absent: none needs one.",
+        (),
+        [((), min(waiting) / 1000)] if waiting else [],
+    )
     yield gauge(
         "gpu_vitals_case_deadline_timestamp_seconds",
         "When the case of a step that is due first goes on by itself; long past: it is stuck.",
         by_step,
-        [((step,), min(ms for of, ms in due if of is step) / 1000) for step in sorted({of for of, _ in due})],
+        [((step,), ms / 1000) for step, ms in _oldest((case.step, case.deadline) for case in cases)],
     )
     yield gauge(
         "gpu_vitals_cases_waiting",
@@ -157,6 +176,15 @@ def workflow(seen: Seen) -> Iterator[Metric]:
         STEP_S,
         [((step,), *lasted) for step, lasted in sorted(seen.lasted.items())],
     )
+
+
+def _oldest(times: Iterable[tuple[Step, int | None]]) -> list[tuple[Step, int]]:
+    """Of each step the smallest that is there."""
+    found: dict[Step, int] = {}
+    for step, ms in times:
+        if ms is not None:
+            found[step] = min(ms, found.get(step, ms))
+    return sorted(found.items())
 
 
 _eviction = msgspec.json.Decoder(records.Eviction).decode

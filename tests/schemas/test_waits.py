@@ -34,6 +34,7 @@ from schemas.waits import Wait
         ("3 requests in flight", Wait.SCHEDULER, True),
         ("the scheduler to remove it; slurm says drained, 3 in flight", Wait.SCHEDULER, True),
         ("its order", Wait.NODE, True),
+        ("the inventory of n1", Wait.NODE, True),
         ("another try of its order: refused, as it is in use", Wait.NODE, True),
         ("the answer to an order that was cancelled: it may be done all the same", Wait.NODE, True),
         ("the moon", Wait.OTHER, False),

@@ -111,12 +111,21 @@ def test_the_oldest_of_a_step_and_the_one_that_is_due_first():
     fleet.case(1, Step.RESETTING, after_s=60, deadline=T + 120_000)
     fleet.case(2, Step.RESETTING, after_s=30, deadline=T + 130_000)
     fleet.case(2, Step.RESETTING, after_s=50, deadline=T + 140_000)
-    fleet.case(3, Step.QUARANTINED, after_s=90)
-    assert fleet.shown("case_oldest_timestamp_seconds") == {
-        "resetting": T / 1000 + 30,
-        "quarantined": T / 1000 + 90,
-    }
+    assert fleet.shown("case_oldest_timestamp_seconds") == {"resetting": T / 1000 + 30}
     assert fleet.shown("case_deadline_timestamp_seconds") == {"resetting": T / 1000 + 120}
+
+
+def test_how_long_a_case_has_needed_a_person():
+    fleet = Fleet()
+    fleet.case(1, Step.RESETTING, after_s=10)
+    assert fleet.shown("case_for_people_oldest_timestamp_seconds") == {}
+    fleet.case(1, Step.RESETTING, after_s=20, waits="n1 has to be rebooted")
+    fleet.case(1, Step.QUARANTINED, after_s=30, waits="an operator: no reset has helped")
+    fleet.case(2, Step.RMA, after_s=40)
+    assert fleet.shown("case_for_people_oldest_timestamp_seconds") == {"": T / 1000 + 20}
+    assert fleet.shown("case_oldest_timestamp_seconds") == {}
+    fleet.case(1, Step.IN_SERVICE, after_s=50)
+    assert fleet.shown("case_for_people_oldest_timestamp_seconds") == {"": T / 1000 + 40}
 
 
 def test_what_cases_wait_for_is_a_kind_never_its_words():

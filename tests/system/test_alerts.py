@@ -36,6 +36,7 @@ TO_CHECK = "gpu_vitals_tickets_outputs_to_check" + TICKETS % ""
 ORDERS = 'gpu_vitals_case_orders{action="reset"}'
 HELD = 'gpu_vitals_gpus_held{by="storm"}'
 CORRUPT = 'gpu_vitals_revalidations{state="corrupt"}'
+FOR_PEOPLE = "gpu_vitals_case_for_people_oldest_timestamp_seconds"
 OLDEST_OPEN = "gpu_vitals_revalidation_oldest_open_timestamp_seconds"
 COMMANDER, SCHEDULER = (METRICS.replace('"metrics"', f'"{sink}"') for sink in ("commander", "scheduler"))
 FAILS_MORE = "10x240 11x480"
@@ -201,8 +202,8 @@ STORIES = [  # what is otherwise than in HEALTHY, so many minutes after it began
     ("it should have ended long ago", {deadline("resetting"): "_x240 3700x480"}, 18, "CaseStuck ticket"),
     ("a case has drained for a day", {oldest("draining"): "_x240 -82000x480"}, 19, "CaseStuck ticket"),
     ("one waits for its budget", {oldest("drained"): "_x240 -82000x480"}, 60, ""),
-    ("a GPU is to be replaced", {oldest("rma"): "_x240 3600x480"}, 60, ""),
-    ("nobody has come for a day", {oldest("rma"): "_x240 -82000x480"}, 19, "GpusWaitForPeople ticket"),
+    ("a GPU is to be replaced", {FOR_PEOPLE: "_x240 3600x480"}, 60, ""),
+    ("nobody has come for a day", {FOR_PEOPLE: "_x240 -82000x480"}, 19, "GpusWaitForPeople ticket"),
     ("outputs may be wrong", {OLDEST_OPEN: "_x240 3600x480"}, 110, ""),
     ("nobody has looked for hours", {OLDEST_OPEN: "_x240 -9000x480"}, 40, "RevalidationUnanswered ticket"),
     ("somebody has looked", {OLDEST_OPEN: "_x240 -9000x120 stale"}, 40, ""),
