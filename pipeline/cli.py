@@ -25,6 +25,7 @@ COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.comma
     "sink": "Show the world what the pipeline says, from Kafka.",
     "topics": "Plan, create, check and grow Kafka's topics.",
     "commands": "Make keys; tell nodes to reset or diagnose a GPU.",
+    "revalidations": "List outputs to check again; answer for them.",
     "tail": "Print the records of a topic on Kafka.",
     "dead-letters": "See what could not be understood; try it again.",
 }

@@ -15,7 +15,7 @@ from processors.judges import Judges
 from processors.node_output import Cause
 from processors.observed import FOR_CLUSTER, OF_NODE
 from processors.signal import Report
-from schemas import records
+from schemas import records, revalidations
 from schemas.log import Record
 
 Array = npt.NDArray[Any]
@@ -51,6 +51,7 @@ class Observations:
             records.CommandResult: self._command_result,
             records.Operator: self._operator,
             records.Placement: self._placement,
+            records.Revalidated: self._revalidated,
         }
 
     def take(self, record: Record, node: NodeState, observation: Any, then: Then) -> None:
@@ -98,6 +99,13 @@ class Observations:
 
     def _placement(self, record: Record, node: NodeState, placement: records.Placement, then: Then) -> None:
         self.out.forward(record, placement)
+
+    def _revalidated(self, record: Record, node: NodeState, answer: records.Revalidated, then: Then) -> None:
+        if why := revalidations.fault(answer):
+            self.out.dead_letter(record, why)
+            return
+        self.out.revalidated(record, answer)
+        self._report(record, node, answer, then)
 
     def _kernel_fault(self, record: Record, node: NodeState, fault: records.KernelFault, then: Then) -> None:
         cause = Cause(record.offset, record.ts)

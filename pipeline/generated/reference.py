@@ -45,6 +45,7 @@ ON_TOPIC: dict[str, tuple[type[msgspec.Struct], ...]] = {
     topics.RATES: (records.Rate,),
     topics.SCORES: (records.Score,),
     topics.REVALIDATIONS: (records.Revalidation,),
+    topics.REVALIDATED: (records.Revalidated,),
     topics.INCIDENTS: (records.Incident,),
     topics.PREDICTIONS: (records.Prediction,),
     topics.FLEET_EVENTS: get_args(records.FleetEvent),

@@ -20,12 +20,13 @@ from schemas.topics import (
     GROUPS,
     INVENTORY,
     OBSERVATIONS,
+    REVALIDATED,
     REVALIDATIONS,
     SCORES,
     TOPICS,
 )
 
-READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, REVALIDATIONS)
+READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, REVALIDATIONS, REVALIDATED)
 SOURCE_GROUPS = "source."
 SINK_GROUPS = "sink."
 COMMANDER_GROUPS = "sink.commander"  # in which it notes of which records it has written dead letters
@@ -46,6 +47,7 @@ ROLES = {
     "worker": "runs the stages; also `gpu-vitals topics check`",
     "sink": "tells the world: metrics, HTTP, webhooks; what it cannot deliver is a dead letter",
     "commander": "tells nodes what to do: `sink commander`, `commands send`; nodes believe its key, not its name",
+    "revalidator": "checks outputs again, and says what it found: docs/revalidation.md",
     "reader": f"schedulers and dashboards: {', '.join(READ_BY_ANYBODY)}, in groups that begin with {READER_GROUPS!r}",
 }
 
@@ -76,6 +78,9 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
         yield Grant(("Write",), "topic", topics([COMMANDS, DEAD_LETTER]))
         yield Grant(("Read",), "topic", topics([EVICTIONS, INVENTORY, OBSERVATIONS]))
         yield Grant(("Read",), "group", (kafka.prefix + COMMANDER_GROUPS,), prefixed=True)
+    elif role == "revalidator":  # it needs no group: what has been answered stands on a topic
+        yield Grant(("Write",), "topic", topics([OBSERVATIONS]))
+        yield Grant(("Read",), "topic", topics([REVALIDATIONS, REVALIDATED]))
     else:
         yield Grant(("Read",), "topic", topics(READ_BY_ANYBODY))
         yield Grant(("Read",), "group", (kafka.prefix + READER_GROUPS,), prefixed=True)

@@ -41,6 +41,7 @@ class TicketSink(Sink, Collector):
         topics.DECISIONS,
         topics.INCIDENTS,
         topics.REVALIDATIONS,
+        topics.REVALIDATED,
         topics.EVICTIONS,
         topics.PREDICTIONS,
     )
@@ -125,7 +126,7 @@ class TicketSink(Sink, Collector):
         )
         yield gauge(
             "gpu_vitals_tickets_outputs_to_check",
-            "Open tickets that name outputs to check again.",
+            "Open tickets that name outputs which nobody has checked again yet.",
             (),
             [((), stats.to_check)],
         )

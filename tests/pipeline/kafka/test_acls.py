@@ -23,7 +23,7 @@ from aiokafka.structs import OffsetAndMetadata
 from pipeline.clock import wall_ms
 from pipeline.commander.outbox import KafkaOutbox
 from pipeline.errors import UsageProblem
-from pipeline.kafka import acls, agent_check, credentials, topics
+from pipeline.kafka import acls, agent_check, credentials, rechecking, topics
 from pipeline.kafka.follow import KafkaFollower
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.log import KafkaLog
@@ -347,6 +347,20 @@ def test_the_commander_reads_cases_sends_what_they_order_and_passes_over_what_is
     away, sent, letters = asyncio.run(until_sent())
     assert (away, sent) == ("", 1)
     assert letters == 1
+
+
+def test_a_revalidator_reads_what_is_to_be_checked_and_answers_and_reads_no_decisions(guarded: Guarded):
+    kafka = guarded.settings("revalidator")
+    said = records.Revalidated(ts=1, node="n1", uuid="GPU-1", detected=1, end=1, result="clean")
+    asyncio.run(rechecking.say(kafka, [said]))
+    assert asyncio.run(rechecking.rechecks(kafka)) == ([], 0)
+    for topic in ("revalidated", "revalidations"):
+        with pytest.raises(TopicAuthorizationFailedError):
+            asyncio.run(written(kafka, topic))
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(seen(kafka, "decisions"))
+    with pytest.raises(UsageProblem, match="observations"):
+        asyncio.run(rechecking.say(guarded.settings("reader"), [said]))
 
 
 def test_whom_nothing_was_granted_is_told_so_instead_of_topics_that_are_missing(guarded: Guarded):
