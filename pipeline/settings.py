@@ -14,6 +14,8 @@
     keys = "/etc/gpu-vitals/keys.toml"    GPU_VITALS_COMMANDS_KEYS=/etc/gpu-vitals/keys.toml
     [tickets]
     to = "file"                           GPU_VITALS_TICKETS_TO=file
+    [scheduler]
+    to = "http"                           GPU_VITALS_SCHEDULER_TO=http
 
 The file is `--config FILE`, else `gpu-vitals.toml` in the working directory if there is one.
 """
@@ -31,6 +33,7 @@ from pipeline import toml_errors
 from pipeline.errors import UsageProblem, most_similar
 from pipeline.kafka.settings import Kafka
 from pipeline.node_commands.settings import CommandSettings
+from pipeline.schedulers.settings import SchedulerSettings
 from pipeline.spool.settings import AgentSettings
 from pipeline.tickets.settings import TicketSettings
 
@@ -41,6 +44,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {  # of the file
     "agent": AgentSettings,
     "commands": CommandSettings,
     "tickets": TicketSettings,
+    "scheduler": SchedulerSettings,
 }
 LOOPBACK = "127.0.0.1"
 
@@ -57,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     time of simulated sources against real time. record: file that every stage's input is written to. follow:
     go on reading kernel logs as they grow. json: decisions as JSON lines, also on a terminal. cluster, node:
     what this machine's own sources call it. kafka: how to reach it, for the commands that do. agent: what it keeps.
-    commands: what it may do to its node. tickets: where they go.
+    commands: what it may do to its node. tickets: where they go. scheduler: whom it asks to take GPUs out.
     """
 
     sources: list[str] = []
@@ -75,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     agent: AgentSettings = AgentSettings()
     commands: CommandSettings = CommandSettings()
     tickets: TicketSettings = TicketSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
 
 
 def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:

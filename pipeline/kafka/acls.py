@@ -28,6 +28,7 @@ from schemas.topics import (
 READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, REVALIDATIONS)
 SOURCE_GROUPS = "source."
 SINK_GROUPS = "sink."
+SCHEDULER_GROUPS = SINK_GROUPS + "scheduler"
 READER_GROUPS = "reader-"
 
 
@@ -45,6 +46,7 @@ ROLES = {
     "worker": "runs the stages; also `gpu-vitals topics check`",
     "sink": "tells the world: metrics, HTTP, webhooks; what it cannot deliver is a dead letter",
     "commander": "tells nodes what to do: `gpu-vitals commands send`; nodes believe its key, not its name",
+    "scheduler": "`gpu-vitals sink scheduler`: reads cases, reports what the scheduler does with their GPUs",
     "reader": f"schedulers and dashboards: {', '.join(READ_BY_ANYBODY)}, in groups that begin with {READER_GROUPS!r}",
 }
 
@@ -74,6 +76,10 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
     elif role == "commander":
         yield Grant(("Write",), "topic", topics([COMMANDS]))
         yield Grant(("Read",), "topic", topics([INVENTORY, OBSERVATIONS]))
+    elif role == "scheduler":
+        yield Grant(("Read",), "topic", topics([EVICTIONS]))
+        yield Grant(("Write",), "topic", topics([OBSERVATIONS, DEAD_LETTER]))
+        yield Grant(("Read",), "group", (kafka.prefix + SCHEDULER_GROUPS,), prefixed=True)
     else:
         yield Grant(("Read",), "topic", topics(READ_BY_ANYBODY))
         yield Grant(("Read",), "group", (kafka.prefix + READER_GROUPS,), prefixed=True)

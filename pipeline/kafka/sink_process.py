@@ -21,7 +21,9 @@ from pipeline.explain import explainer
 from pipeline.kafka.follow import KafkaFollower
 from pipeline.kafka.history import KafkaHistory
 from pipeline.kafka.settings import Kafka
-from pipeline.settings import parse_address
+from pipeline.schedulers.build import scheduler_sink
+from pipeline.schedulers.reports import KafkaReports
+from pipeline.settings import Settings, parse_address
 from pipeline.tickets.build import ticket_sink
 from pipeline.tickets.settings import TicketSettings
 from sinks.console import ConsoleSink
@@ -32,6 +34,7 @@ from sinks.fleet import Fleet
 from sinks.follower_metrics import FollowerMetrics
 from sinks.http import HttpServer, Pages
 from sinks.metrics import MetricsSink
+from sinks.schedulers.sink import SchedulerSink
 from sinks.sink import Sink
 from sinks.stream import DecisionLines, DecisionStream
 from sinks.tickets.sink import TicketSink
@@ -49,7 +52,7 @@ class Options(NamedTuple):
     """What a sink is told beside where Kafka is. listen: [HOST:]PORT. group: its name among the groups of sinks.
 
     url, token_file, changes_only: of a webhook. live_view: the console draws instead of printing lines.
-    tickets: where they go.
+    tickets: where they go. settings: all of them; each kind of scheduler has a table of its own.
     """
 
     listen: str | None = None
@@ -59,6 +62,7 @@ class Options(NamedTuple):
     changes_only: bool = False
     live_view: bool = False
     tickets: TicketSettings = TicketSettings()
+    settings: Settings = Settings()
 
 
 def run(name: str, kafka: Kafka, options: Options) -> None:
@@ -81,10 +85,13 @@ class _Process:
             "webhook": lambda: Webhook(options.url, options.token_file, options.changes_only),
             "stream": lambda: DecisionStream(sys.stdout.buffer),
             "tickets": lambda: _tickets(options.tickets),
+            "scheduler": lambda: scheduler_sink(options.settings, os.environ, KafkaReports(kafka)),
         }
         self._name = name
         self._sink = makers[name]()
         self._follower = KafkaFollower(self._sink, kafka, options.group or name)
+        if isinstance(self._sink, SchedulerSink):
+            self._sink.may_add = lambda: not self._follower.away
 
     async def run(self) -> None:
         stop = asyncio.Event()
@@ -138,7 +145,7 @@ class _Process:
 
     def _pages(self) -> Pages:
         collectors: list[Collector] = [FollowerMetrics(self._follower.stats)]
-        if isinstance(self._sink, MetricsSink | TicketSink):
+        if isinstance(self._sink, MetricsSink | TicketSink | SchedulerSink):
             collectors.append(self._sink)
 
         def metrics() -> tuple[bytes, str]:
@@ -158,13 +165,17 @@ class _Process:
         return pages
 
     def _unhealthy(self) -> dict[str, str]:
-        return {f"sink {self._name}": self._follower.outage} if self._follower.outage else {}
+        problem = self._follower.outage
+        if isinstance(self._sink, SchedulerSink):
+            problem = problem or self._sink.problem()
+        return {f"sink {self._name}": problem} if problem else {}
 
     def _unready(self) -> dict[str, str]:
         """Once it has read all there was it stays ready: what it shows of an outage is still the newest there is."""
         if self._follower.caught_up:
             return {}
-        return {f"sink {self._name}": self._follower.away or "has not read all there is yet"}
+        waits = "stands by, or has not read all there is yet" if self._sink.alone else "has not read all there is yet"
+        return {f"sink {self._name}": self._follower.away or waits}
 
     def _facts(self) -> Facts:
         assert isinstance(self._sink, ConsoleSink)
