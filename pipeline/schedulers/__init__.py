@@ -1,1 +1,1 @@
-"""Schedulers that are asked to take GPUs out: settings, and what they build."""
+"""Schedulers as an operator configures them."""

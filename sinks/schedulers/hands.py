@@ -12,7 +12,7 @@ from sinks.schedulers.adapter import Adapter, Away, Refused
 from sinks.schedulers.plan import Call, Want
 from sinks.schedulers.tries import Tries
 
-CALL_S = 20.0
+CALL_S = 130.0  # adapters have deadlines of their own; this is for what hangs in spite of them
 WAIT_S = 1.0  # for calls that were just made; slower ones are waited for beside the next looks
 ABREAST = 16
 STOP_S = 5.0
@@ -108,8 +108,8 @@ class Hands:
             self._refused(unit, call, f"{type(reason).__name__}: {reason}", "error")
         else:
             self.calls[call, "done"] += 1
-            self._tries.done(unit, call, self._clock())
-            logger.info("%s: %s %s (%s)", name, call, unit, want.note)
+            if self._tries.done(unit, call, self._clock()):
+                logger.info("%s: %s %s (%s)", name, call, unit, want.note)
 
     def _made(self, unit: str, call: Call, note: str) -> Awaitable[None]:
         if call is Call.ADD:

@@ -8,12 +8,12 @@ from sinks.schedulers.plan import Call
 
 BACKOFF_S = (0.5, 15.0)
 REFUSED_S = 60.0  # somebody may have mended what it was refused for
-AGAIN_S = {Call.FORCE: 10.0}  # it takes what runs there a while to end
-SAME_S = 2.0  # a scheduler that has taken a call may need a moment to show it
+FORCE_AGAIN_S = 10.0  # it takes what runs there a while to end
+SHOWN_S = (2.0, 60.0)  # a scheduler that has taken a call may need time to show it; a node, until its last job ends
 
 
 class _Try(NamedTuple):
-    """wait_s: the last pause of an outage; 0: there was none. words: why it came to nothing."""
+    """wait_s: the pause behind it, growing; 0: none. words: why it came to nothing; empty: it was taken."""
 
     call: Call
     until: float
@@ -31,16 +31,26 @@ class Tries:
         last = self._last.get(unit)
         return last is None or last.call is not call or last.until <= now
 
-    def done(self, unit: str, call: Call, now: float) -> None:
-        self._last[unit] = _Try(call, now + AGAIN_S.get(call, SAME_S), 0.0, "")
+    def done(self, unit: str, call: Call, now: float) -> bool:
+        """Whether this is the first time in a row."""
+        shortest_s, longest_s = SHOWN_S
+        before_s = self._before_s(unit, call, taken=True)
+        wait_s = min(2.0 * before_s, longest_s) or (FORCE_AGAIN_S if call is Call.FORCE else shortest_s)
+        self._last[unit] = _Try(call, now + wait_s, wait_s, "")
+        return not before_s
 
     def away(self, unit: str, call: Call, now: float, words: str) -> bool:
         """Whether this is the first time in a row."""
-        last, (shortest_s, longest_s) = self._last.get(unit), BACKOFF_S
-        before_s = last.wait_s if last and last.call is call else 0.0
-        wait_s = min(2.0 * before_s, longest_s) if before_s else shortest_s
+        shortest_s, longest_s = BACKOFF_S
+        before_s = self._before_s(unit, call, taken=False)
+        wait_s = min(2.0 * before_s, longest_s) or shortest_s
         self._last[unit] = _Try(call, now + wait_s, wait_s, words)
         return not before_s
+
+    def _before_s(self, unit: str, call: Call, taken: bool) -> float:
+        """The pause behind the last try, if that was the same and ended in the same way."""
+        last = self._last.get(unit)
+        return last.wait_s if last and last.call is call and taken is not bool(last.words) else 0.0
 
     def refused(self, unit: str, call: Call, now: float, words: str) -> bool:
         """Whether it is for the first time, or in other words."""

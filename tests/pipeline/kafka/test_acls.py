@@ -29,6 +29,7 @@ from pipeline.kafka.settings import Kafka
 from pipeline.kafka.topic_check import check
 from pipeline.log import Entry, Unavailable
 from pipeline.node_commands import issuing
+from pipeline.schedulers.reports import KafkaReports
 from pipeline.worker import Worker
 from processors.cluster import ClusterTask
 from schemas import records
@@ -317,6 +318,34 @@ def test_a_commander_commands_and_asks_what_there_is_and_changes_nothing_else(gu
         asyncio.run(written(kafka, "observations"))
     with pytest.raises(UsageProblem, match="commands"):
         asyncio.run(issuing.send(guarded.settings("agent"), records.Command(ts=1, node="n1", id="c2", action="reset")))
+
+
+def test_a_scheduler_follows_cases_alone_and_reports_and_changes_nothing_else(guarded: Guarded):
+    kafka = guarded.settings("scheduler")
+
+    class Alone(MetricsSink):
+        name = "scheduler"
+        topics = ("evictions",)
+        alone = True
+
+    async def until_caught_up() -> str:
+        follower, reports = KafkaFollower(Alone(), kafka), KafkaReports(kafka)
+        run = asyncio.create_task(follower.run())
+        async with asyncio.timeout(60):
+            while not follower.caught_up and not run.done():
+                await asyncio.sleep(0.1)
+        await reports.send([records.Serving(ts=1, node="n1", scheduler="http", state="drained")])
+        await reports.close()
+        follower.stop()
+        await run
+        return follower.away
+
+    assert asyncio.run(until_caught_up()) == ""
+    for topic in ("decisions", "evictions", "commands"):
+        with pytest.raises((TopicAuthorizationFailedError, ClusterAuthorizationFailedError)):
+            asyncio.run(written(kafka, topic))
+    with pytest.raises(GroupAuthorizationFailedError):
+        asyncio.run(committed(kafka, kafka.group("sink.metrics")))
 
 
 def test_whom_nothing_was_granted_is_told_so_instead_of_topics_that_are_missing(guarded: Guarded):

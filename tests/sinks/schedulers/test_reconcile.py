@@ -210,6 +210,19 @@ def test_one_unit_that_is_refused_or_fails_holds_up_no_other_and_is_tried_again(
     asyncio.run(story())
 
 
+def test_what_is_taken_and_does_not_show_is_asked_for_again_ever_more_rarely(caplog):
+    async def story():
+        bench = Bench(World({"w1": [1]}))
+        bench.world.slow = {"w1"}
+        bench.say(eviction(1, Step.REMOVING, 1))
+        with caplog.at_level(logging.INFO):
+            await bench.for_s(600)
+        assert 5 <= len(bench.world.calls) <= 20
+        assert len([each for each in caplog.records if "remove w1" in each.getMessage()]) == 1
+
+    asyncio.run(story())
+
+
 def test_a_fault_of_the_adapters_own_ends_nothing():
     async def story():
         bench = Bench(World({"w1": [1], "w2": [2]}))

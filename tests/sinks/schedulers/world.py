@@ -39,7 +39,7 @@ class World(Adapter):
     """Units with the holds of several owners. plan: unit -> the GPUs (by number) that it uses.
 
     fails: what the next calls end with: None, an exception (nothing was done), or (exception,) (it was done all the
-    same). refuses: units that take nothing.
+    same). refuses: units that take nothing. slow: units that take all, and show nothing of it.
     """
 
     name = "world"
@@ -51,6 +51,7 @@ class World(Adapter):
         self.in_flight = dict.fromkeys(plan, 0)
         self.fails = []
         self.refuses = set()
+        self.slow = set()
         self.away = ""
         self.calls = []
 
@@ -86,7 +87,8 @@ class World(Adapter):
         if unit in self.refuses:
             raise Refused("no")
         self._fail(effect)
-        effect()
+        if unit not in self.slow:
+            effect()
 
     def _fail(self, effect=lambda: None):
         if self.away:
