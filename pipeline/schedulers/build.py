@@ -25,7 +25,7 @@ def adapter(settings: Settings, environment: Mapping[str, str]) -> Adapter:
     """Raises UsageProblem."""
     to, known = settings.scheduler.to, ", ".join(ADAPTERS)
     if to is None:
-        raise UsageProblem("scheduler.to: missing", f'to = "http", in the table [scheduler]; there are {known}')
+        raise UsageProblem("scheduler.to: missing", 'to = "http", or another one, in the table [scheduler]')
     if to not in ADAPTERS:
         similar = most_similar(to, ADAPTERS)
         raise UsageProblem(f"scheduler.to: no such scheduler: {to}", f'to = "{similar}"' if similar else known)

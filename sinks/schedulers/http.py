@@ -18,6 +18,7 @@ from sinks.tickets.tracker import Refused as NotTaken
 
 TIMEOUT_S = 5.0
 ASKED_AT_ONCE = 100  # GPUs in the address of one request
+ASKED_FOR_ALL = 1000  # from so many on one request for all is less
 _STATES: dict[str, State] = {"serving": "serving", "drained": "drained", "removed": "removed"}
 
 
@@ -76,17 +77,23 @@ class HttpScheduler(Adapter):
 
     async def _asked(self, units: Sequence[str]) -> dict[str, Told]:
         """Raises Away."""
+        if len(units) >= ASKED_FOR_ALL:
+            return await self._get("/v1/gpus")
         found: dict[str, Told] = {}
         for at in range(0, len(units), ASKED_AT_ONCE):
             query = urlencode([("uuid", unit) for unit in units[at : at + ASKED_AT_ONCE]])
-            try:
-                answer = msgspec.convert(await self._client.call("GET", f"/v1/gpus?{query}"), _Answer)
-            except (Later, Missing, NotTaken) as reason:
-                raise Away(str(reason)) from None
-            except msgspec.ValidationError as reason:
-                raise Away(f"{self._client.base}: not the answer of a scheduler: {reason}") from None
-            found |= {gpu.uuid: gpu for gpu in answer.gpus}
+            found |= await self._get(f"/v1/gpus?{query}")
         return found
+
+    async def _get(self, path: str) -> dict[str, Told]:
+        """Raises Away."""
+        try:
+            answer = msgspec.convert(await self._client.call("GET", path), _Answer)
+        except (Later, Missing, NotTaken) as reason:
+            raise Away(str(reason)) from None
+        except msgspec.ValidationError as reason:
+            raise Away(f"{self._client.base}: not the answer of a scheduler: {reason}") from None
+        return {gpu.uuid: gpu for gpu in answer.gpus}
 
     async def _post(self, unit: str, what: str, body: Mapping[str, Any]) -> None:
         try:

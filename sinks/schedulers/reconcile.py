@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from schemas.states import Wanted
@@ -22,6 +23,7 @@ from sinks.schedulers.view import Case, View
 
 FAST_S = 0.5  # while requests end, and while what is wanted and what is there differ
 SLOW_S = 5.0  # while a case is open
+SWEPT_AT_ONCE = 2500  # cases that are over; open ones are looked at together
 SWEEP_S = 60.0  # all that ever had a case: what a call that was lost, or a scheduler's restart, has left behind
 
 T = TypeVar("T")
@@ -103,8 +105,10 @@ class Reconciler:
         if now >= self._sweep_at:
             self._unsettled |= dict.fromkeys(self._view.cases)
         known = self._view.cases
-        cases = {key: known[key] for key in sorted(known) if known[key].is_open or key in self._unsettled}
+        settling = {key for key in islice(self._unsettled, SWEPT_AT_ONCE) if key in known}
+        cases = {key: known[key] for key in sorted(self._view.open | settling)}
         if not cases:
+            self._unsettled.clear()
             self._is_back()
             self._stats = Stats()
             return self._next_sweep(now)
@@ -157,16 +161,21 @@ class Reconciler:
     async def _conclude(self, cases: Mapping[str, Case], found: Found) -> float:
         """Report, and find out how soon to look again."""
         gpus = {key: self._gpu(case, found) for key, case in cases.items()}
-        over = [key for key, case in cases.items() if not case.is_open and self._is_over(case, found)]
-        for key in over:
+        over = {key: None for key, case in cases.items() if not case.is_open and self._is_over(case, found)}
+        for key, case in cases.items():
             self._unsettled.pop(key, None)
+            if not case.is_open and key not in over:
+                self._unsettled[key] = None  # behind those that were not looked at yet
         if self._enabled:
             await self._reporter.tell(cases, gpus)
         for key in over:
             self._reporter.forget(key)
             if cases[key].gone and self._view.cases.get(key) is cases[key]:
                 self._view.forget(key)
+                self._unsettled.pop(key, None)
         self._stats = _stats(cases, gpus, found)
+        if self._unsettled.keys() - cases.keys():
+            return 0.0
         return min((self._wait_s(case, gpus[key], key in over) for key, case in cases.items()), default=SWEEP_S)
 
     def _gpu(self, case: Case, found: Found) -> Standing:

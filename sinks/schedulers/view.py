@@ -40,10 +40,14 @@ class Case(NamedTuple):
 
 
 class View:
-    """cases: by key, those that are over included: what they have taken out may still have to be put back."""
+    """cases: by key, those that are over included: what they have taken out may still have to be put back.
+
+    open: the keys of those that are not over.
+    """
 
     def __init__(self) -> None:
         self.cases: dict[str, Case] = {}
+        self.open: set[str] = set()
         self._newest = Newest()
         self._changed: dict[str, None] = {}
 
@@ -54,6 +58,7 @@ class View:
         case = _case(record) if record.value else self._gone(record.key)
         self._newest.add(record)
         self.cases[record.key] = case
+        (self.open.add if case.is_open else self.open.discard)(record.key)
         self._changed[record.key] = None
 
     def changed(self) -> list[str]:

@@ -17,7 +17,7 @@ from schemas.log import Output
 from schemas.records import Eviction, Serving, encode
 from schemas.states import Action, Step
 from scripts.kafka_broker import Broker
-from tests.pipeline.kafka.test_sink_process import say, sink, wait_for
+from tests.pipeline.kafka.test_sink_process import put, say, sink, wait_for
 from tests.sinks.schedulers.test_http import example
 
 T = 1_767_603_600_000
@@ -127,11 +127,23 @@ def test_an_absent_scheduler_is_waited_for_and_said_to_be_away(kafka: Kafka, sch
         wait_for(lambda: ("n1", "GPU-1", "unknown", None) in told(kafka))
         wait_for(lambda: running.ask("/healthz")[0] == 503)
         assert "Connection refused" in str(running.ask("/healthz")[1])
-        assert 'gpu_vitals_scheduler_away_seconds{scheduler="http"} 0.0' not in running.ask("/metrics")[1]
+        assert 'gpu_vitals_scheduler_away_seconds{scheduler="http"} 0.0\n' not in running.ask("/metrics")[1]
         scheduler.start()
         wait_for(lambda: states(scheduler)["GPU-1"] == ("drained", 0))
         wait_for(lambda: running.ask("/healthz")[0] == 200)
         assert running.end() == 0
+
+
+def test_a_bad_record_is_a_dead_letter_and_hides_no_case(kafka: Kafka, scheduler) -> None:
+    put(kafka, topics.EVICTIONS, b'{"v":99}', key="GPU-2")
+    say(kafka, case(1, Step.DRAINING, 1))
+    for _ in range(2):
+        with sink(kafka, "scheduler", "--listen", "0") as running:
+            wait_for(lambda: states(scheduler)["GPU-1"][0] == "drained")
+            wait_for(lambda: running.ask("/readyz")[0] == 200)
+            letters = running.ask("/metrics")[1].partition("gpu_vitals_sink_dead_letters_total{")[2]
+            assert running.end() == 0
+    assert letters.startswith('sink="scheduler"} 0.0'), "it was written by the first"
 
 
 def test_the_default_is_a_dry_run(kafka: Kafka, scheduler, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from sinks.schedulers import http
 from sinks.schedulers.adapter import Away, Gpu, Refused, Standing
 from sinks.schedulers.http import HttpScheduler
 from sinks.tickets.http_client import Secret
@@ -153,6 +154,20 @@ def test_force_ends_what_runs(tmp_path):
             await scheduler.force("GPU-1", "")
             assert (await scheduler.look(["GPU-1"]))["GPU-1"] == Standing("drained", 0, True)
             assert "GPU-1" not in running.ask("GET", "/requests").values()
+
+    with example(tmp_path) as running:
+        asyncio.run(story(running))
+
+
+@pytest.mark.parametrize(("at_once", "all_from"), [(1, 100), (2, 100), (100, 2)])
+def test_however_many_are_asked_for_all_are_told(tmp_path, monkeypatch, at_once, all_from):
+    monkeypatch.setattr(http, "ASKED_AT_ONCE", at_once)
+    monkeypatch.setattr(http, "ASKED_FOR_ALL", all_from)
+
+    async def story(running):
+        async with adapter(running.url) as scheduler:
+            assert (await scheduler.look(["GPU-1", "GPU-2", "GPU-9"])).keys() == {"GPU-1", "GPU-2"}
+            assert (await scheduler.look(["GPU-2"])).keys() == {"GPU-2"}
 
     with example(tmp_path) as running:
         asyncio.run(story(running))

@@ -9,6 +9,7 @@ import logging
 import pytest
 
 from schemas.states import Step
+from sinks.schedulers import reconcile
 from sinks.schedulers.adapter import Away, Refused
 from tests.sinks.schedulers.world import THEIRS, Bench, World, eviction, record
 
@@ -297,6 +298,26 @@ def test_what_a_lost_call_leaves_behind_is_swept_up_within_a_minute():
         bench.world.holds["w1"] = {"gpu-vitals": False}  # a call that we had given up arrives
         await bench.for_s(61)
         assert bench.world.states() == {"w1": "serving"}
+
+    asyncio.run(story())
+
+
+def test_many_cases_that_are_over_are_swept_in_pieces_and_none_is_left_out(monkeypatch):
+    monkeypatch.setattr(reconcile, "SWEPT_AT_ONCE", 2)
+
+    async def story():
+        bench = Bench(World({f"w{number}": [number] for number in range(9)}))
+        bench.say(*(eviction(number, Step.IN_SERVICE, number) for number in range(8)), eviction(8, Step.DRAINED, 8))
+        await bench.for_s(1)
+        for held in bench.world.holds.values():
+            held["gpu-vitals"] = True
+        bench.world.refuses = {"w0", "w1", "w2"}
+        await bench.for_s(70)
+        states = bench.world.states()
+        assert [unit for unit, state in states.items() if state == "removed"] == ["w0", "w1", "w2", "w8"]
+        bench.world.refuses = set()
+        await bench.for_s(130)
+        assert [unit for unit, state in bench.world.states().items() if state == "removed"] == ["w8"]
 
     asyncio.run(story())
 

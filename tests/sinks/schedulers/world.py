@@ -136,7 +136,7 @@ class Bench:
         """Each look when it is due. Returns how long it wants to wait behind the last."""
         for _ in range(times):
             wait_s = await self.reconciler.step()
-            self.now += wait_s
+            self.now += max(wait_s, 0.05)
         return wait_s
 
     async def for_s(self, seconds):
