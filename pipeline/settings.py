@@ -33,7 +33,7 @@ from pipeline import toml_errors
 from pipeline.errors import UsageProblem, most_similar
 from pipeline.kafka.settings import Kafka
 from pipeline.node_commands.settings import CommandSettings
-from pipeline.schedulers.settings import SchedulerSettings
+from pipeline.schedulers.settings import SchedulerSettings, SlurmSettings
 from pipeline.spool.settings import AgentSettings
 from pipeline.tickets.settings import TicketSettings
 
@@ -45,6 +45,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {  # of the file
     "commands": CommandSettings,
     "tickets": TicketSettings,
     "scheduler": SchedulerSettings,
+    "slurm": SlurmSettings,
 }
 LOOPBACK = "127.0.0.1"
 
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     go on reading kernel logs as they grow. json: decisions as JSON lines, also on a terminal. cluster, node:
     what this machine's own sources call it. kafka: how to reach it, for the commands that do. agent: what it keeps.
     commands: what it may do to its node. tickets: where they go. scheduler: whom it asks to take GPUs out.
+    slurm: how that is reached, where it is the one.
     """
 
     sources: list[str] = []
@@ -80,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     commands: CommandSettings = CommandSettings()
     tickets: TicketSettings = TicketSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    slurm: SlurmSettings = SlurmSettings()
 
 
 def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:

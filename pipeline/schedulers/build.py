@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.clock import wall_ms
 from pipeline.errors import UsageProblem, most_similar
-from pipeline.schedulers import http
+from pipeline.schedulers import http, slurm
 from sinks.schedulers.adapter import Adapter
 from sinks.schedulers.sink import Reports, SchedulerSink
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # `[scheduler]` has) and the environment. Raises UsageProblem.
 ADAPTERS: dict[str, Callable[[Settings, Mapping[str, str]], Adapter]] = {
     "http": lambda settings, environment: http.build(settings.scheduler, environment),
+    "slurm": lambda settings, environment: slurm.build(settings.slurm, environment),
 }
 
 

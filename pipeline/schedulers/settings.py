@@ -1,6 +1,8 @@
-"""Whom the scheduler sink speaks to: the table `[scheduler]` of the settings file."""
+"""Whom the scheduler sink speaks to: the table `[scheduler]` of the settings file, and those of kinds of schedulers."""
 
 from __future__ import annotations
+
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -21,3 +23,25 @@ class SchedulerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     token_env: str = ""
     ca_file: str | None = None
     owner: str = "gpu-vitals"
+
+
+class SlurmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """access: by scontrol, squeue and scancel, or by slurmrestd. deadline_s: for each call; Slurm's commands try for
+    some 10 s before they say why they fail.
+
+    commands_dir: of the commands; "": PATH's. conf: slurm.conf; "": as the commands find it.
+    rest_url: http://HOST:6820, https://HOST, or unix:PATH. rest_user, rest_token_file: a JSON Web Token.
+    node_suffix: what our names of nodes end with and Slurm's do not. nodes: Slurm's NodeName by our name.
+    cancel: jobs that cannot be requeued are cancelled when a node must be emptied.
+    """
+
+    access: Literal["commands", "rest"] = "commands"
+    deadline_s: Annotated[float, msgspec.Meta(ge=1.0, le=120.0)] = 20.0
+    commands_dir: str = ""
+    conf: str = ""
+    rest_url: str = ""
+    rest_user: str = ""
+    rest_token_file: str | None = None
+    node_suffix: str = ""
+    nodes: dict[str, str] = {}
+    cancel: bool = False

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import UsageProblem
 from pipeline.schedulers.build import ADAPTERS, adapter
-from pipeline.schedulers.settings import SchedulerSettings
+from pipeline.schedulers.settings import SchedulerSettings, SlurmSettings
 from pipeline.settings import Settings
 from sinks.schedulers.adapter import Capabilities
 
@@ -28,6 +28,11 @@ def test_a_scheduler_over_http_can_be_had_with_what_it_can_do():
     assert found.name == "http"
     assert found.capabilities == Capabilities("none", "gpu", in_flight=True, force=True)
     asyncio.run(found.close())
+
+
+def test_slurm_can_be_had_by_its_own_table():
+    settings = Settings(scheduler=SchedulerSettings(to="slurm"), slurm=SlurmSettings(commands_dir="/opt/slurm/bin"))
+    assert adapter(settings, {}).name == "slurm"
 
 
 @pytest.mark.parametrize(
