@@ -16,6 +16,8 @@
     to = "file"                           GPU_VITALS_TICKETS_TO=file
     [commander]
     key = "/etc/gpu-vitals/ops.key"       GPU_VITALS_COMMANDER_KEY=/etc/gpu-vitals/ops.key
+    [scheduler]
+    to = "http"                           GPU_VITALS_SCHEDULER_TO=http
 
 The file is `--config FILE`, else `gpu-vitals.toml` in the working directory if there is one.
 """
@@ -34,6 +36,7 @@ from pipeline.commander.settings import CommanderSettings
 from pipeline.errors import UsageProblem, most_similar
 from pipeline.kafka.settings import Kafka
 from pipeline.node_commands.settings import CommandSettings
+from pipeline.schedulers.settings import SchedulerSettings, SlurmSettings
 from pipeline.spool.settings import AgentSettings
 from pipeline.tickets.settings import TicketSettings
 
@@ -45,6 +48,8 @@ TABLES: dict[str, type[msgspec.Struct]] = {  # of the file
     "commands": CommandSettings,
     "tickets": TicketSettings,
     "commander": CommanderSettings,
+    "scheduler": SchedulerSettings,
+    "slurm": SlurmSettings,
 }
 LOOPBACK = "127.0.0.1"
 
@@ -62,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     go on reading kernel logs as they grow. json: decisions as JSON lines, also on a terminal. cluster, node:
     what this machine's own sources call it. kafka: how to reach it, for the commands that do. agent: what it keeps.
     commands: what it may do to its node. tickets: where they go. commander: who signs commands to nodes.
+    scheduler: whom it asks to take GPUs out. slurm: how that is reached, where it is the one.
     """
 
     sources: list[str] = []
@@ -80,6 +86,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     commands: CommandSettings = CommandSettings()
     tickets: TicketSettings = TicketSettings()
     commander: CommanderSettings = CommanderSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    slurm: SlurmSettings = SlurmSettings()
 
 
 def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:

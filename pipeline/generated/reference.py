@@ -29,7 +29,10 @@ from sinks.decisions_http import DecisionPages
 from sinks.fleet import Fleet
 from sinks.follower_metrics import FollowerMetrics, FollowerStats
 from sinks.metrics import MetricsSink
+from sinks.schedulers.http import HttpScheduler
+from sinks.schedulers.sink import Reports, SchedulerSink
 from sinks.tickets.dry_run import DryRun
+from sinks.tickets.http_client import Secret
 from sinks.tickets.memory import Memory
 from sinks.tickets.sink import TicketSink
 
@@ -227,7 +230,18 @@ def metrics() -> str:
         "## Of the commander",
         "`gpu-vitals sink commander` shows what it sends to nodes: [the commander](../commander.md).",
         _metrics(CommanderSink(None)),
+        "## Of schedulers",
+        "`gpu-vitals sink scheduler` shows them: [adapters](../scheduler-adapters.md).",
+        _metrics(SchedulerSink(HttpScheduler("http://localhost", Secret(None, "", {}), ""), _Unsaid(), int)),
     )
+
+
+class _Unsaid(Reports):
+    """Of a sink that is only asked what it counts."""
+
+    async def send(self, said: object) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 def _metrics(collector: Collector) -> str:

@@ -30,6 +30,7 @@ READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, REVALIDATIONS, REVALIDA
 SOURCE_GROUPS = "source."
 SINK_GROUPS = "sink."
 COMMANDER_GROUPS = "sink.commander"  # in which it notes of which records it has written dead letters
+SCHEDULER_GROUPS = SINK_GROUPS + "scheduler"
 READER_GROUPS = "reader-"
 
 
@@ -48,6 +49,7 @@ ROLES = {
     "sink": "tells the world: metrics, HTTP, webhooks; what it cannot deliver is a dead letter",
     "commander": "tells nodes what to do: `sink commander`, `commands send`; nodes believe its key, not its name",
     "revalidator": "checks outputs again, and says what it found: docs/revalidation.md",
+    "scheduler": "`gpu-vitals sink scheduler`: reads cases, reports what the scheduler does with their GPUs",
     "reader": f"schedulers and dashboards: {', '.join(READ_BY_ANYBODY)}, in groups that begin with {READER_GROUPS!r}",
 }
 
@@ -81,6 +83,10 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
     elif role == "revalidator":  # it needs no group: what has been answered stands on a topic
         yield Grant(("Write",), "topic", topics([OBSERVATIONS]))
         yield Grant(("Read",), "topic", topics([REVALIDATIONS, REVALIDATED]))
+    elif role == "scheduler":
+        yield Grant(("Read",), "topic", topics([EVICTIONS]))
+        yield Grant(("Write",), "topic", topics([OBSERVATIONS, DEAD_LETTER]))
+        yield Grant(("Read",), "group", (kafka.prefix + SCHEDULER_GROUPS,), prefixed=True)
     else:
         yield Grant(("Read",), "topic", topics(READ_BY_ANYBODY))
         yield Grant(("Read",), "group", (kafka.prefix + READER_GROUPS,), prefixed=True)

@@ -1,7 +1,8 @@
 """Drives a sink from Kafka: hands it the records of its topics, and remembers how far.
 
 A view (`Sink.rebuilds`) reads its topics from the beginning, each time, without a group. Any other sink is a
-group of its own: it goes on behind what it has applied, and a second process with it stands by.
+group of its own: it goes on behind what it has applied, and a second process with it stands by. A view that shall be
+alone (`Sink.alone`) is both: a group that notes no positions, so that whoever takes over reads all there is first.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         self._group = kafka.group(f"sink.{group or sink.name}")
         self._backoff_s = backoff_s
         self._topics = {kafka.topic(topic): topic for topic in sink.topics}
-        self._letters = Letters(kafka, self._group if sink.rebuilds else None)
+        notes = f"{self._group}.letters" if sink.alone else self._group
+        self._letters = Letters(kafka, notes if sink.rebuilds else None)
         self._stopping = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None  # while connected
         self._turn = asyncio.Lock()
@@ -87,6 +89,11 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         self.caught_up = False
         self.outage = ""  # of what the sink speaks to
         self.away = ""  # why Kafka does not answer
+
+    @property
+    def _is_member(self) -> bool:
+        """Of a group, which says who is given what."""
+        return self._sink.alone or not self._sink.rebuilds
 
     async def run(self) -> None:
         """Raises what the sink raises, SinkError excepted: that is tried again for ever."""
@@ -158,7 +165,7 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
             "enable_auto_commit": False,
             "max_partition_fetch_bytes": 4 << 20,
         }
-        if not self._sink.rebuilds:
+        if self._is_member:
             session_ms = int(1000 * self._kafka.session_timeout_s)
             options |= {
                 "group_id": self._group,
@@ -184,7 +191,7 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         return sorted(found)
 
     async def _begin(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
-        if not self._sink.rebuilds:
+        if self._is_member:
             consumer.subscribe([*self._topics], listener=self)
             return
         consumer.assign(partitions)
@@ -193,6 +200,18 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
             self._to_read = ends
         for partition, offset in (await self._starts(consumer, partitions, ends)).items():
             consumer.seek(partition, self._next.setdefault(partition, offset))
+
+    @property
+    def _stands_by(self) -> bool:
+        """Others have what an only reader is given."""
+        return self._sink.alone and self._to_read is None
+
+    async def _take_place(self, consumer: AIOKafkaConsumer) -> None:
+        """If it is ours by now: what stands there has to be read before anything is done."""
+        partitions, assigned = consumer.assignment(), self._assignments
+        ends = await consumer.end_offsets(partitions) if partitions else None
+        if assigned == self._assignments:
+            self._to_read = ends
 
     async def _starts(
         self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition], ends: dict[TopicPartition, int]
@@ -208,6 +227,8 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         return starts | {partition: at.offset if at else ends[partition] for partition, at in found.items()}
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        if self._stands_by:
+            await self._take_place(consumer)
         fetched = await consumer.getmany(timeout_ms=int(1000 * POLL_S), max_records=self._sink.batch_max)
         assigned = self._assignments
         for partition, messages in fetched.items():
@@ -265,12 +286,17 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         async with self._turn:
             for partition in revoked:
                 self._next.pop(partition, None)
+            if self._sink.alone:
+                self._to_read, self.caught_up = None, False
+                await self._sink.let_go()
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Reading goes on behind what was noted: the client does that."""
 
     def _catch_up(self) -> None:
-        if self.caught_up or any(self._next.get(at, 0) < end for at, end in (self._to_read or {}).items()):
+        if self.caught_up or self._stands_by:
+            return
+        if any(self._next.get(at, 0) < end for at, end in (self._to_read or {}).items()):
             return
         self.caught_up = True
         if self._sink.rebuilds:
@@ -295,7 +321,7 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         return sum(max(0, self._ends.get(at, 0) - done) for at, done in list(self._next.items()))
 
     def _measure(self) -> None:
-        if self._lag() or self.away or not self.caught_up:
+        if self._lag() or self.away or not (self.caught_up or self._stands_by):
             self._behind_since = self._behind_since or time.monotonic()
         else:
             self._behind_since = None

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-import msgspec
-
 from pipeline.errors import UsageProblem
+from pipeline.schedulers.settings import SlurmSettings
 from sinks.schedulers.adapter import Adapter
 from sinks.schedulers.slurm.access import Access
 from sinks.schedulers.slurm.adapter import Slurm
@@ -21,28 +19,6 @@ from sinks.schedulers.slurm.rest import Rest
 from sinks.schedulers.slurm.rest_client import UNIX, RestClient
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
-
-
-class SlurmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """access: by scontrol, squeue and scancel, or by slurmrestd. deadline_s: for each call; Slurm's commands try for
-    some 10 s before they say why they fail.
-
-    commands_dir: of the commands; "": PATH's. conf: slurm.conf; "": as the commands find it.
-    rest_url: http://HOST:6820, https://HOST, or unix:PATH. rest_user, rest_token_file: a JSON Web Token.
-    node_suffix: what our names of nodes end with and Slurm's do not. nodes: Slurm's NodeName by our name.
-    cancel: jobs that cannot be requeued are cancelled when a node must be emptied.
-    """
-
-    access: Literal["commands", "rest"] = "commands"
-    deadline_s: Annotated[float, msgspec.Meta(ge=1.0, le=120.0)] = 20.0
-    commands_dir: str = ""
-    conf: str = ""
-    rest_url: str = ""
-    rest_user: str = ""
-    rest_token_file: str | None = None
-    node_suffix: str = ""
-    nodes: dict[str, str] = {}
-    cancel: bool = False
 
 
 def build(settings: SlurmSettings, environment: Mapping[str, str] = os.environ) -> Adapter:

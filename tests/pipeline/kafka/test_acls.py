@@ -32,6 +32,7 @@ from pipeline.kafka.topic_check import check
 from pipeline.log import Entry, Unavailable
 from pipeline.node_commands import issuing
 from pipeline.node_commands.keys import PrivateKey
+from pipeline.schedulers.reports import KafkaReports
 from pipeline.worker import Worker
 from processors.cluster import ClusterTask
 from schemas import records
@@ -361,6 +362,34 @@ def test_a_revalidator_reads_what_is_to_be_checked_and_answers_and_reads_no_deci
         asyncio.run(seen(kafka, "decisions"))
     with pytest.raises(UsageProblem, match="observations"):
         asyncio.run(rechecking.say(guarded.settings("reader"), [said]))
+
+
+def test_a_scheduler_follows_cases_alone_and_reports_and_changes_nothing_else(guarded: Guarded):
+    kafka = guarded.settings("scheduler")
+
+    class Alone(MetricsSink):
+        name = "scheduler"
+        topics = ("evictions",)
+        alone = True
+
+    async def until_caught_up() -> str:
+        follower, reports = KafkaFollower(Alone(), kafka), KafkaReports(kafka)
+        run = asyncio.create_task(follower.run())
+        async with asyncio.timeout(60):
+            while not follower.caught_up and not run.done():
+                await asyncio.sleep(0.1)
+        await reports.send([records.Serving(ts=1, node="n1", scheduler="http", state="drained")])
+        await reports.close()
+        follower.stop()
+        await run
+        return follower.away
+
+    assert asyncio.run(until_caught_up()) == ""
+    for topic in ("decisions", "evictions", "commands"):
+        with pytest.raises((TopicAuthorizationFailedError, ClusterAuthorizationFailedError)):
+            asyncio.run(written(kafka, topic))
+    with pytest.raises(GroupAuthorizationFailedError):
+        asyncio.run(committed(kafka, kafka.group("sink.metrics")))
 
 
 def test_whom_nothing_was_granted_is_told_so_instead_of_topics_that_are_missing(guarded: Guarded):
