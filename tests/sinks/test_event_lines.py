@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.client import event_lines
+from sinks import event_lines
 from sinks.event_lines import EventLines, StreamEvent
 
 SENT = (
