@@ -40,18 +40,18 @@ class Histories(RuleBasedStateMachine):
         self.world.start(instance, [f"GPU-{len(self.names)}"])
         return instance
 
-    def run(self, what, death) -> None:
-        """What is asked of the adapter; behind a death there is a new one."""
+    def run(self, what, death):
+        """What is asked of the adapter; behind a death, then None, there is a new one."""
         self.adapter = self.adapter or adapter(self.world, self.directory / "state")
         try:
             if death is None:
-                asyncio.run(what(self.adapter))
-            else:
-                with self.world.dying(death):
-                    asyncio.run(what(self.adapter))
+                return asyncio.run(what(self.adapter))
+            with self.world.dying(death):
+                return asyncio.run(what(self.adapter))
         except Died:
             self.adapter._saved.close()  # the kernel does it for the dead
             self.adapter = None
+            return None
 
     def ours(self, instance: str) -> bool:
         return any((self.directory / "state").glob(f"{instance}-*.json"))
@@ -83,13 +83,10 @@ class Histories(RuleBasedStateMachine):
 
     @rule(death=DEATHS)
     def look(self, death) -> None:
-        async def looked(it):
-            standings = await it.look(self.slots)
-            for instance, standing in standings.items():
-                assert (standing.state == "serving") == self.world.serving(instance)
-                assert standing.state == "serving" or standing.ours == self.ours(instance)
-
-        self.run(looked, death)
+        standings = self.run(lambda it: it.look(self.slots), death) or {}
+        for instance, standing in standings.items():
+            assert (standing.state == "serving") == self.world.serving(instance)
+            assert standing.state == "serving" or standing.ours == self.ours(instance)
 
     @rule(death=DEATHS)
     def units(self, death) -> None:
@@ -134,6 +131,7 @@ class Histories(RuleBasedStateMachine):
         assert all(self.world.serving(instance) for instance in self.slots if instance not in self.taken)
         assert not list((self.directory / "state").glob("*.json"))
         asyncio.run(self.adapter.close())
+        self.world.close()
         shutil.rmtree(self.directory)
 
 

@@ -67,6 +67,9 @@ class FileWorld:
         for directory in (self.instances, self.cards):
             directory.mkdir(parents=True)
 
+    def close(self) -> None:
+        """There is nothing to close."""
+
     def discovery(self) -> FileDiscovery:
         return FileDiscovery(self.root)
 
@@ -106,27 +109,33 @@ class FileWorld:
 
     @contextmanager
     def dying(self, after: int):
-        """Whoever does the (after + 1)-th step to a disk dies before it."""
-        done = 0
-        real = {name: getattr(os, name) for name in STEPS}
-
-        def step(name):
-            def stepped(*args, **kwargs):
-                nonlocal done
-                if done == after:
-                    raise Died
-                done += 1
-                return real[name](*args, **kwargs)
-
-            return stepped
-
-        for name in STEPS:
-            setattr(os, name, step(name))
-        try:
+        with dying_at(after):
             yield
-        finally:
-            for name in STEPS:
-                setattr(os, name, real[name])
+
+
+@contextmanager
+def dying_at(after: int):
+    """Whoever does the (after + 1)-th step to a disk dies before it. Gives what makes steps of other functions, too."""
+    done = 0
+    real = {name: getattr(os, name) for name in STEPS}
+
+    def step(what):
+        def stepped(*args, **kwargs):
+            nonlocal done
+            if done == after:
+                raise Died
+            done += 1
+            return what(*args, **kwargs)
+
+        return stepped
+
+    for name, what in real.items():
+        setattr(os, name, step(what))
+    try:
+        yield step
+    finally:
+        for name, what in real.items():
+            setattr(os, name, what)
 
 
 def adapter(world, state: Path, gpu_map: Path | None = None, endpoints=("generate",), stop=None) -> Dynamo:

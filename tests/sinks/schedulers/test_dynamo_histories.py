@@ -11,4 +11,4 @@ class FileHistories(Histories):
         return FileWorld(directory / "kv")
 
 
-TestHistories = as_tests(FileHistories, 40)
+TestHistories = as_tests(FileHistories, 80)
