@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.schedulers.dynamo import DynamoSettings, build
 from sinks.schedulers.adapter import Gpu
-from tests.sinks.schedulers.dynamo_worlds import Died
+from tests.sinks.schedulers.dynamo.worlds import Died
 from tests.system.dynamo_fleet import GPUS, Fleet, Stream, dynamo_python, etcd, eventually, own_network
 
 pytestmark = pytest.mark.system

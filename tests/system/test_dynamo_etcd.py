@@ -22,8 +22,8 @@ from sinks.schedulers.adapter import Away, Gpu, Refused
 from sinks.schedulers.dynamo.etcd import EtcdDiscovery
 from sinks.schedulers.dynamo.gateway import Gateway
 from sinks.tickets.http_client import Secret
-from tests.sinks.schedulers.dynamo_histories import IN_MEMORY, Histories, as_tests
-from tests.sinks.schedulers.dynamo_worlds import adapter, card, dying_at, instance_record
+from tests.sinks.schedulers.dynamo.histories import IN_MEMORY, Histories, as_tests
+from tests.sinks.schedulers.dynamo.worlds import adapter, card, dying_at, instance_record
 from tests.system.dynamo_fleet import etcd
 
 pytestmark = pytest.mark.system

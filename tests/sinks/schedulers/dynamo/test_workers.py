@@ -10,7 +10,7 @@ import pytest
 from sinks.schedulers.adapter import Gpu
 from sinks.schedulers.dynamo.discovery import Key
 from sinks.schedulers.dynamo.workers import BadMapping, GpuMap, Worker, workers
-from tests.sinks.schedulers.dynamo_worlds import FileWorld, SystemServer, adapter, card
+from tests.sinks.schedulers.dynamo.worlds import FileWorld, SystemServer, adapter, card
 
 A, B = "d94e88a9acea227f", "f4acc718d2c912ea"
 GPU = Gpu("n1", "GPU-1", "")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.sinks.schedulers.dynamo_histories import Histories, as_tests
-from tests.sinks.schedulers.dynamo_worlds import FileWorld
+from tests.sinks.schedulers.dynamo.histories import Histories, as_tests
+from tests.sinks.schedulers.dynamo.worlds import FileWorld
 
 
 class FileHistories(Histories):

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.sinks.schedulers.dynamo_worlds import Died, adapter
+from tests.sinks.schedulers.dynamo.worlds import Died, adapter
 
 IN_MEMORY = Path("/dev/shm")  # thousands of fsync
 SLOTS = st.integers(0, 1)

@@ -14,7 +14,7 @@ from sinks.schedulers.dynamo.adapter import ForcingDynamo
 from sinks.schedulers.dynamo.operator_command import OperatorCommand
 from sinks.schedulers.dynamo.saved import Saved
 from sinks.schedulers.dynamo.workers import GpuMap
-from tests.sinks.schedulers.dynamo_worlds import FileWorld, SystemServer, adapter, instance_record
+from tests.sinks.schedulers.dynamo.worlds import FileWorld, SystemServer, adapter, instance_record
 
 A, B, C = "d94e88a9acea227f", "f4acc718d2c912ea", "00000000000000c3"
 GPU_1, GPU_2, GPU_3 = (Gpu("n1", f"GPU-{number}", f"0000:{number}b:00") for number in (1, 2, 3))
