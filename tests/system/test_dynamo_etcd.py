@@ -162,6 +162,19 @@ def test_a_record_that_hangs_on_no_worker_is_left_alone(world, tmp_path):
     asyncio.run(dynamo.close())
 
 
+def test_a_record_that_its_worker_has_written_anew_is_not_replaced_by_the_saved_one(world, tmp_path):
+    instance = started(world)
+    dynamo = adapter(world, tmp_path / "state")
+    asyncio.run(dynamo.drain(instance, ""))
+    lease = str(int(instance, 16))
+    world.ask("kv/put", key=KEY.format(instance), value=b'{"newer": true}', lease=lease)
+    asyncio.run(dynamo.add(instance))
+    assert world.standing() == {KEY.format(instance): b'{"newer": true}'}
+    world.end(instance)
+    assert world.standing() == {}
+    asyncio.run(dynamo.close())
+
+
 def test_a_member_that_is_away_is_passed_over(world, address, tmp_path):
     instance = started(world)
     dynamo = build(settings(tmp_path, "http://127.0.0.1:1", address), {})
