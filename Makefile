@@ -28,8 +28,9 @@ test: .venv/.test ## run the tests that need nothing but Python, with a coverage
 judge: .venv/.test ## judge simulated months: failures found, healthy fleets left alone, alerts counted
 	$(BIN)/python -m tests.judge
 
-test-system: .venv/.test ## install Debian packages (root, apt-get) and run the tests that need them
+test-system: .venv/.test ## install Debian packages (root, apt-get) and Dynamo, and run the tests that need them
 	scripts/install-system-packages
+	scripts/install-dynamo $(BIN)/python
 	$(BIN)/pytest -m system $(ARGS)
 
 chaos: .venv/.test ## kill everything on a real Kafka, KILLS times; live through HISTORIES of evictions, each at random

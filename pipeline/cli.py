@@ -13,7 +13,7 @@ from pipeline.errors import UsageProblem, most_similar
 
 COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.commands.NAME (- as _) exports `command`
     "run": "Judge a fleet continuously: sources to decisions.",
-    "scan": "Judge once from kernel logs and exporter pages.",
+    "scan": "Judge once: this machine, or kernel logs and exporter pages.",
     "xid": "Find Xids in kernel logs; explain Xid codes.",
     "policy": "Show, check and apply policies.",
     "simulate": "Write a recording of a simulated fleet.",
@@ -25,6 +25,7 @@ COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.comma
     "sink": "Show the world what the pipeline says, from Kafka.",
     "topics": "Plan, create, check and grow Kafka's topics.",
     "commands": "Make keys; tell nodes to reset or diagnose a GPU.",
+    "revalidations": "List outputs to check again; answer for them.",
     "tail": "Print the records of a topic on Kafka.",
     "dead-letters": "See what could not be understood; try it again.",
 }
@@ -34,6 +35,7 @@ HELP = """GPU Vitals judges the health of GPU fleets from their telemetry and ke
 \b
     $ gpu-vitals run                          this machine's GPUs, live; without any a simulated fleet with faults
     $ gpu-vitals run --source simulator:64    a simulated fleet, wherever
+    $ gpu-vitals scan                         this machine's GPUs, once
     $ gpu-vitals scan --kernel-log /var/log/kern.log
     $ gpu-vitals xid explain 48
 

@@ -110,7 +110,7 @@ class Workflow:
         if why or at.step is Step.DRAINED:
             return why
         if not change.uuid:
-            return "its UUID, which nobody has told yet"
+            return "its order: nobody has told its UUID yet"
         return "" if self.nodes.boot(change.node) else f"the inventory of {change.node}: its boot is not known"
 
     def _admit(self, member: Member) -> None:

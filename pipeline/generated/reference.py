@@ -24,11 +24,15 @@ from processors.signal import Signal, discover
 from schemas import frames, records, topics
 from schemas.fields import FIELDS
 from schemas.states import Step
+from sinks.commander.sink import CommanderSink
 from sinks.decisions_http import DecisionPages
 from sinks.fleet import Fleet
 from sinks.follower_metrics import FollowerMetrics, FollowerStats
 from sinks.metrics import MetricsSink
+from sinks.schedulers.http import HttpScheduler
+from sinks.schedulers.sink import Reports, SchedulerSink
 from sinks.tickets.dry_run import DryRun
+from sinks.tickets.http_client import Secret
 from sinks.tickets.memory import Memory
 from sinks.tickets.sink import TicketSink
 
@@ -44,6 +48,7 @@ ON_TOPIC: dict[str, tuple[type[msgspec.Struct], ...]] = {
     topics.RATES: (records.Rate,),
     topics.SCORES: (records.Score,),
     topics.REVALIDATIONS: (records.Revalidation,),
+    topics.REVALIDATED: (records.Revalidated,),
     topics.INCIDENTS: (records.Incident,),
     topics.PREDICTIONS: (records.Prediction,),
     topics.FLEET_EVENTS: get_args(records.FleetEvent),
@@ -222,7 +227,21 @@ def metrics() -> str:
         "## Of tickets",
         "`gpu-vitals run` and `gpu-vitals sink tickets` show them where [tickets](../tickets.md) are asked for.",
         _metrics(TicketSink(DryRun(""), Memory(None))),
+        "## Of the commander",
+        "`gpu-vitals sink commander` shows what it sends to nodes: [the commander](../commander.md).",
+        _metrics(CommanderSink(None)),
+        "## Of schedulers",
+        "`gpu-vitals sink scheduler` shows them: [adapters](../scheduler-adapters.md).",
+        _metrics(SchedulerSink(HttpScheduler("http://localhost", Secret(None, "", {}), ""), _Unsaid(), int)),
     )
+
+
+class _Unsaid(Reports):
+    """Of a sink that is only asked what it counts."""
+
+    async def send(self, said: object) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 def _metrics(collector: Collector) -> str:

@@ -10,7 +10,8 @@ from schemas.log import Origin, Record
 from schemas.records import Gpu, Reason, encode
 from schemas.states import Action, CaseState, Condition, GroupAction, PredictionAction
 from sinks.kit import Probe, check_sink
-from sinks.metrics import MetricsSink, StageStats
+from sinks.metrics import MetricsSink
+from sinks.own_health import StageStats
 
 GPU = {"gpu_id", "hostname"}
 KNOWN = Gpu(uuid="GPU-a", bdf="0000:18:00")
