@@ -36,7 +36,7 @@ from pipeline.commander.settings import CommanderSettings
 from pipeline.errors import UsageProblem, most_similar
 from pipeline.kafka.settings import Kafka
 from pipeline.node_commands.settings import CommandSettings
-from pipeline.schedulers.settings import SchedulerSettings, SlurmSettings
+from pipeline.schedulers.settings import DynamoSettings, SchedulerSettings, SlurmSettings
 from pipeline.spool.settings import AgentSettings
 from pipeline.tickets.settings import TicketSettings
 
@@ -50,6 +50,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {  # of the file
     "commander": CommanderSettings,
     "scheduler": SchedulerSettings,
     "slurm": SlurmSettings,
+    "dynamo": DynamoSettings,
 }
 LOOPBACK = "127.0.0.1"
 
@@ -67,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     go on reading kernel logs as they grow. json: decisions as JSON lines, also on a terminal. cluster, node:
     what this machine's own sources call it. kafka: how to reach it, for the commands that do. agent: what it keeps.
     commands: what it may do to its node. tickets: where they go. commander: who signs commands to nodes.
-    scheduler: whom it asks to take GPUs out. slurm: how that is reached, where it is the one.
+    scheduler: whom it asks to take GPUs out. slurm, dynamo: how that is reached, where it is the one.
     """
 
     sources: list[str] = []
@@ -88,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     commander: CommanderSettings = CommanderSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     slurm: SlurmSettings = SlurmSettings()
+    dynamo: DynamoSettings = DynamoSettings()
 
 
 def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:

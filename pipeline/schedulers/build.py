@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.clock import wall_ms
 from pipeline.errors import UsageProblem, most_similar
-from pipeline.schedulers import http, slurm
+from pipeline.schedulers import dynamo, http, slurm
 from sinks.schedulers.adapter import Adapter
 from sinks.schedulers.sink import Reports, SchedulerSink
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Each kind of scheduler: what makes its adapter of the settings (a table of its own, where it needs more than
 # `[scheduler]` has) and the environment. Raises UsageProblem.
 ADAPTERS: dict[str, Callable[[Settings, Mapping[str, str]], Adapter]] = {
+    "dynamo": lambda settings, environment: dynamo.build(settings.dynamo, environment),
     "http": lambda settings, environment: http.build(settings.scheduler, environment),
     "slurm": lambda settings, environment: slurm.build(settings.slurm, environment),
 }

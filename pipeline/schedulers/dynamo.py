@@ -6,12 +6,10 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-import msgspec
-
 from pipeline.errors import UsageProblem
+from pipeline.schedulers.settings import DynamoSettings
 from sinks.schedulers.adapter import Adapter
 from sinks.schedulers.dynamo.adapter import Dynamo, ForcingDynamo
 from sinks.schedulers.dynamo.discovery import Discovery
@@ -24,36 +22,6 @@ from sinks.tickets.http_client import Secret
 from sinks.tickets.tracker import Later
 
 HERE = ("127.0.0.1", "localhost", "::1")
-
-
-class DynamoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """discovery: how its workers find each other. file_kv: of discovery by files, their DYN_FILE_KV.
-
-    endpoints: of discovery by etcd, members of one cluster. user: with it a password from secret_file, else from the
-    environment variable secret_env. ca_file: whom to trust instead of the machine's authorities. cert_file, key_file:
-    who we are, where etcd asks.
-    state_dir: where records are kept while they are out; it must outlive us, and nobody else may use it.
-    gpu_map: a file of UUID = "HOST:PORT", the worker's system server, for workers whose model cards do not name GPUs.
-    serving: names of the endpoints that requests come in by.
-    remove_command: stops the worker `{instance}`, whose system server is at `{address}`; none: nobody does for us.
-    force_command: ends it at once, with what runs there; none: what runs cannot be ended. command_s: for each of them.
-    """
-
-    discovery: Literal["etcd", "file"] = "etcd"
-    file_kv: str = ""
-    endpoints: list[str] = []
-    user: str = ""
-    secret_file: str | None = None
-    secret_env: str = ""
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    state_dir: str = "/var/lib/gpu-vitals/dynamo"
-    gpu_map: str | None = None
-    serving: list[str] = msgspec.field(default_factory=lambda: ["generate"])
-    remove_command: list[str] = []
-    force_command: list[str] = []
-    command_s: Annotated[float, msgspec.Meta(gt=0.0, le=600.0)] = 60.0
 
 
 def build(settings: DynamoSettings, environment: Mapping[str, str], table: str = "dynamo") -> Adapter:

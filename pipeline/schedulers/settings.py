@@ -45,3 +45,33 @@ class SlurmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     node_suffix: str = ""
     nodes: dict[str, str] = {}
     cancel: bool = False
+
+
+class DynamoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """discovery: how its workers find each other. file_kv: of discovery by files, their DYN_FILE_KV.
+
+    endpoints: of discovery by etcd, members of one cluster. user: with it a password from secret_file, else from the
+    environment variable secret_env. ca_file: whom to trust instead of the machine's authorities. cert_file, key_file:
+    who we are, where etcd asks.
+    state_dir: where records are kept while they are out; it must outlive us, and nobody else may use it.
+    gpu_map: a file of UUID = "HOST:PORT", the worker's system server, for workers whose model cards do not name GPUs.
+    serving: names of the endpoints that requests come in by.
+    remove_command: stops the worker `{instance}`, whose system server is at `{address}`; none: nobody does for us.
+    force_command: ends it at once, with what runs there; none: what runs cannot be ended. command_s: for each of them.
+    """
+
+    discovery: Literal["etcd", "file"] = "etcd"
+    file_kv: str = ""
+    endpoints: list[str] = []
+    user: str = ""
+    secret_file: str | None = None
+    secret_env: str = ""
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    state_dir: str = "/var/lib/gpu-vitals/dynamo"
+    gpu_map: str | None = None
+    serving: list[str] = msgspec.field(default_factory=lambda: ["generate"])
+    remove_command: list[str] = []
+    force_command: list[str] = []
+    command_s: Annotated[float, msgspec.Meta(gt=0.0, le=600.0)] = 60.0

@@ -120,9 +120,9 @@ class View:
 
     def _incident(self, record: Record) -> None:
         id = record.key
-        before = self._incidents.pop(id, None)
         now = told.incident(record.value) if record.value else None
-        self._touch_incident(id)
+        self._touch_incident(id)  # while it is still known what it was part of
+        before = self._incidents.pop(id, None)
         if before is not None and before.into:
             self._parts[before.into].discard(id)
         if now is not None:
