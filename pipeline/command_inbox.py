@@ -100,7 +100,10 @@ class CommandInbox:
             raise UnknownTopicOrPartitionError(f"no topic {self._place.topic}; `gpu-vitals topics create` makes it")
         consumer.assign([self._place])
         if self._next is None:
-            self._next = await self._first(consumer)
+            first = await self._first(consumer)
+            if self._after is None:  # else an agent that starts anew before its first command would be a first one again
+                await self._passed(str(first))
+            self._next = first
         consumer.seek(self._place, self._next)
 
     async def _first(self, consumer: AIOKafkaConsumer) -> int:

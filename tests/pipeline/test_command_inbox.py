@@ -97,6 +97,19 @@ def test_what_was_there_before_the_first_agent_is_left_alone_and_so_is_what_othe
     assert asyncio.run(run()) == [("new", 2)]
 
 
+def test_a_first_agent_that_ends_before_its_first_command_is_none_afterwards(kafka: Kafka):
+    async def run():
+        await tell(kafka, command("old"))
+        async with inbox(kafka) as told:
+            pass
+        await tell(kafka, command("while it was away"))
+        async with inbox(kafka, told):
+            await told.until(1)
+        return told.heard
+
+    assert asyncio.run(run()) == [("while it was away", 1)]
+
+
 def test_what_is_no_command_is_refused_and_hides_nothing(kafka: Kafka):
     async def run():
         async with inbox(kafka) as told:
