@@ -101,7 +101,7 @@ class CommandInbox:
         consumer.assign([self._place])
         if self._next is None:
             first = await self._first(consumer)
-            if self._after is None:  # else an agent that starts anew before its first command would be a first one again
+            if self._after is None:  # else one that is started anew before its first command would be a first one again
                 await self._passed(str(first))
             self._next = first
         consumer.seek(self._place, self._next)

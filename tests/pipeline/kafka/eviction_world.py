@@ -227,9 +227,13 @@ class World:
         return found and found["gpus"][0]
 
     def begin(self, count: int) -> list[int]:
-        """Requests; those that run on the GPU."""
-        begun = [self.ask("POST", "/requests") for _ in range(count)]
-        return [each["id"] for each in begun if each and each["uuid"] == UUID]
+        """So many requests, and more until one runs on the GPU; returns those that do."""
+        mine: list[int] = []
+        while count > 0 or not mine:
+            begun = self.ask("POST", "/requests")
+            mine += [begun["id"]] if begun["uuid"] == UUID else []
+            count -= 1
+        return mine
 
     # --- how it stands --------------------------------------------------------------------------------------
 
