@@ -98,7 +98,6 @@ class Follower(threading.Thread):
         self.evictions: list[records.Eviction] = []
         self.decisions: list[records.Decision] = []
         self.results: list[records.CommandResult] = []
-        self.ended: set[str] = set()  # orders of which a node says the last word
         self.gone: list[str] = []  # keys of decisions that were taken back
         self._kafka = kafka
         self._over = threading.Event()
@@ -133,10 +132,7 @@ class Follower(threading.Thread):
         elif kind == "decision":
             self.decisions.append(msgspec.json.decode(message.value, type=records.Decision))
         elif kind == "command-result":
-            said = msgspec.json.decode(message.value, type=records.CommandResult)
-            self.results.append(said)
-            if said.state != "started":
-                self.ended.add(said.id)
+            self.results.append(msgspec.json.decode(message.value, type=records.CommandResult))
 
 
 class World:
