@@ -29,7 +29,7 @@ def burst() -> list[Record]:
             condition=Condition.of_score(score),
             reasons=[HOT],
         )
-        log.append(Record(number, change.ts, "", "condition", records.encode(change)))
+        log.append(Record(number, change.ts, change.uuid, "condition", records.encode(change)))
     return log
 
 

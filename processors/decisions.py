@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 
-from processors import case, cluster_groups
-from processors.budget import Removal, admit
+from processors import admission, case, cluster_groups, operator_words
+from processors.brakes import Brakes
 from processors.case import Announce, Case, Event, Failed, RemoveNode
 from processors.cluster_output import ClusterOutput
 from processors.cluster_policy import Policy
@@ -18,12 +18,16 @@ from schemas.states import Action, Condition
 class Decisions:
     """The fleet with its cases and groups. Once a record is taken in, `settle` decides what that has changed."""
 
-    def __init__(self, out: ClusterOutput, policy: Policy, policy_id: str, fleet: Fleet, groups: Groups) -> None:
+    def __init__(
+        self, out: ClusterOutput, policy: Policy, policy_id: str, fleet: Fleet, groups: Groups, brakes: Brakes
+    ) -> None:
         self.out = out
         self.policy = policy
         self.policy_id = policy_id
         self.fleet = fleet
         self.groups = groups
+        self.brakes = brakes
+        brakes.attach(fleet, groups)
         self._deadlines: list[tuple[int, str]] = []  # a heap; what its case no longer bears out is void
         self._touched: dict[str, None] = {}  # members whose decision may change, in order
         for gpu in groups.gpus:
@@ -35,6 +39,7 @@ class Decisions:
         """Decide by `policy` from now on, also what was judged before."""
         self.policy, self.policy_id = policy, policy_id
         self.groups.change_policy(policy.groups)
+        self.brakes.apply(policy)
         for key in sorted(self.fleet.members):
             self.judge(self.fleet.members[key])
 
@@ -50,7 +55,8 @@ class Decisions:
                 self.deliver(member, case.Deadline(key, at_ms))
                 self.settle()
         self.out.now_ms = clock_ms
-        if self.groups.expire(clock_ms):
+        self.brakes.look(clock_ms)
+        if self.groups.expire(clock_ms) or operator_words.expire(self, clock_ms):
             self.settle()
 
     def _due_ms(self) -> int | None:
@@ -113,7 +119,7 @@ class Decisions:
                 self.out.dead_letter(intent.why)
 
     def _touch(self, member: Member) -> None:
-        self.fleet.note(member)
+        self.brakes.note(member, self.out.now_ms)
         self._touched[member.key] = None
 
     def schedule(self, case: Case) -> None:
@@ -125,6 +131,7 @@ class Decisions:
     def settle(self) -> None:
         """Admit removals, firm ones first, then the worst score; judge groups; then decide what has changed."""
         members = self.fleet.members
+        self._touched.update(dict.fromkeys(self.brakes.regroup()))
         if self.fleet.waiting:
             self._admit()
         while self._judge_groups():  # a GPU that goes for its group's sake may change another group
@@ -135,6 +142,7 @@ class Decisions:
             if key in members:
                 member = members[key]
                 member.weight = self._weight(member)
+                self.fleet.note(member)
                 self.out.decision(member, member.weight, self.policy, self.policy_id)
 
     def _judge_groups(self) -> bool:
@@ -154,26 +162,23 @@ class Decisions:
             self.groups.see(key, cluster_groups.presence(self.fleet.members.get(key)))
 
     def _admit(self) -> None:
-        """Those that waited before wait on, and cost nothing, until there is room."""
-        members, waiting = self.fleet.members, self.fleet.waiting
-        room = not self._held_by(discretionary=True)
-        line = [members[key].urgency for key in (waiting if room else waiting & self._touched.keys())]
-        heapq.heapify(line)
-        held_by = ""
-        while line and not held_by:
-            discretionary, _, key = heapq.heappop(line)
-            held_by = self._held_by(discretionary)
-            if not held_by:
-                self.deliver(members[key], self._failed(members[key]))
-        for key in waiting & self._touched.keys():
-            members[key].held_by = held_by
+        """Those that waited before wait on, and cost nothing, until what holds them back lets go."""
+        for member in admission.candidates(self.fleet, self.brakes, self._touched.keys()):
+            held_by = self.brakes.opening(member)
+            if held_by:
+                self.fleet.hold(member, held_by)
+            else:
+                self.deliver(member, self._failed(member))
 
-    def _held_by(self, discretionary: bool) -> str:
-        return admit(Removal(discretionary), self.fleet.capacity, self.policy)
+    def _gate(self, member: Member) -> str:
+        """What holds back a removal, reset or diagnosis of a GPU that is out, in words; "" = nothing does."""
+        return self.brakes.step(member, self.out.now_ms)
 
     def _weight(self, member: Member) -> float:
         if member.case.open:
             return 0.0
+        if member.overridden and member.override is not None and member.override.weight is not None:
+            return member.override.weight
         if member.change.condition is Condition.UNKNOWN:
             return member.weight or 0.0  # frozen; nobody has ever known it: no traffic
         if self.stops(member):  # held back, or overruled until it is judged again
@@ -181,11 +186,19 @@ class Decisions:
         return self.policy.weight(member.change.held)
 
     def stops(self, member: Member) -> bool:
-        return self.policy.stops(member.change) or cluster_groups.asked_out(member, self.policy)
+        if member.overridden:
+            return False
+        return (
+            member.drain is not None
+            or self.policy.stops(member.change)
+            or cluster_groups.asked_out(member, self.policy)
+        )
 
     def _failed(self, member: Member) -> Failed:
         change, now_ms = member.change, self.out.now_ms
         if not self.policy.stops(change):
+            if member.drain is not None:
+                return operator_words.failed(member, member.drain, now_ms)
             return cluster_groups.failed(member, now_ms)
         return Failed(
             member.key,

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pipeline.kafka.settings import Kafka
 from pipeline.topology import STAGES
 from schemas.topics import (
+    BRAKES,
     CHECKPOINTS,
     COMMANDS,
     DEAD_LETTER,
@@ -25,7 +26,7 @@ from schemas.topics import (
     TOPICS,
 )
 
-READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, REVALIDATIONS)
+READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, BRAKES, REVALIDATIONS)
 SOURCE_GROUPS = "source."
 SINK_GROUPS = "sink."
 READER_GROUPS = "reader-"
@@ -45,6 +46,7 @@ ROLES = {
     "worker": "runs the stages; also `gpu-vitals topics check`",
     "sink": "tells the world: metrics, HTTP, webhooks; what it cannot deliver is a dead letter",
     "commander": "tells nodes what to do: `gpu-vitals commands send`; nodes believe its key, not its name",
+    "operator": "speaks to the fleet: `gpu-vitals hold`, `drain` and so on, `cases`; signs where keys are declared",
     "reader": f"schedulers and dashboards: {', '.join(READ_BY_ANYBODY)}, in groups that begin with {READER_GROUPS!r}",
 }
 
@@ -74,6 +76,9 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
     elif role == "commander":
         yield Grant(("Write",), "topic", topics([COMMANDS]))
         yield Grant(("Read",), "topic", topics([INVENTORY, OBSERVATIONS]))
+    elif role == "operator":
+        yield Grant(("Write",), "topic", topics([OBSERVATIONS]))
+        yield Grant(("Read",), "topic", topics([DECISIONS, EVICTIONS, BRAKES, DEAD_LETTER]))
     else:
         yield Grant(("Read",), "topic", topics(READ_BY_ANYBODY))
         yield Grant(("Read",), "group", (kafka.prefix + READER_GROUPS,), prefixed=True)
