@@ -72,7 +72,7 @@ class Member(msgspec.Struct, omit_defaults=True):
     @property
     def disrupted(self) -> bool:
         """Its workers are being removed, or it is being reset or diagnosed."""
-        return Step(self.case.state.value) in DISRUPTIVE
+        return getattr(self.case, "step", Step.IN_SERVICE) in DISRUPTIVE
 
     @property
     def blind(self) -> bool:

@@ -47,7 +47,7 @@ class Stage:
                 self.evictions.append((output.key, msgspec.json.decode(output.value, type=Eviction)))
             elif output.topic == topics.BRAKES:
                 self.brakes.append(msgspec.json.decode(output.value, type=Brakes))
-            else:
+            elif output.topic == topics.DEAD_LETTER:
                 self.dead.append(msgspec.json.decode(output.value, type=DeadLetter))
         return outputs
 
