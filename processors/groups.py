@@ -78,6 +78,7 @@ class Groups:
         self._expiries: list[tuple[int, Way]] = []  # a heap; what was measured again since is void
         for group in saved.groups:
             self._add(group)
+        self.moved.clear()  # who restores them counts anew
         for one, other, measured in saved.measured:
             self.measured.setdefault(one, {})[other] = measured
             self._expect((one, other), measured)
