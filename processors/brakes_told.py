@@ -15,6 +15,7 @@ from schemas.records import BudgetUse
 
 EVERY_MS = 5000  # of the stream clock: counts change all the time
 UNITS_MAX = 32  # units that are used up, in one record
+STANDING_MAX = 256  # operators' words, in one record
 
 
 def look(brakes: Brakes, now_ms: int, policy_id: str) -> Told | None:
@@ -38,6 +39,7 @@ def _now(brakes: Brakes, now_ms: int, detail: str, policy_id: str) -> Told:
     waiting = {held_by: len(fleet.held[held_by]) for held_by in sorted(fleet.held)}
     would = Counter(drastic(fleet.members[key].change.action).value for keys in fleet.held.values() for key in keys)
     words = [word for key in sorted(fleet.standing) for word in fleet.members[key].words]
+    standing = [*(brakes.holds[scope] for scope in sorted(brakes.holds)), *dict.fromkeys(words)]  # each once
     return Told(
         ts=now_ms,
         cluster=brakes.cluster,
@@ -45,7 +47,8 @@ def _now(brakes: Brakes, now_ms: int, detail: str, policy_id: str) -> Told:
         why=brakes.storm.why,
         waiting=waiting,
         would=dict(sorted(would.items())),
-        standing=[*(brakes.holds[scope] for scope in sorted(brakes.holds)), *words],
+        standing=standing[:STANDING_MAX],
+        more_standing=max(len(standing) - STANDING_MAX, 0),
         budgets=list(_budgets(brakes)),
         detail=detail,
         policy=policy_id,

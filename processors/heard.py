@@ -12,6 +12,7 @@ from schemas import operators
 from schemas.records import Operator
 
 OLD_MS, AHEAD_MS = 300_000, 60_000  # between when a word says it was said, and when the log took it in
+CHARACTERS_MAX = 1000  # of an author, a note, an id: they are shown, and kept
 STAGE = "node-stage"  # the id of what the node stage says for an operator; nobody else may use it
 NO_LIBRARY = (
     "its signature cannot be checked: the package cryptography is not there; pip install 'gpu-vitals[commands]'"
@@ -22,6 +23,8 @@ def unbelievable(word: Operator, keys: Operators, now_ms: int) -> str:
     """Why nothing in it can be believed; "" = it can. Without keys all can."""
     if word.id == STAGE:
         return f"its id {STAGE!r} is not for operators"
+    if max(map(len, (word.author, word.note, word.id, word.rack))) > CHARACTERS_MAX:
+        return f"its author, note or id has more than {CHARACTERS_MAX} characters"
     if not keys:
         return ""
     if not word.signature:

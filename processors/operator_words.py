@@ -33,6 +33,7 @@ def obey(word: Operator, said_ms: int, decisions: Decisions) -> None:
             why = decisions.brakes.heard.refusal(word, decisions.policy.operators, said_ms)
             if why:
                 raise Refused(f"{word.action} is refused: {why}")
+        decisions.brakes.cluster = decisions.brakes.cluster or word.cluster
         if word.action not in _OBEY:
             raise Refused(f"unknown operator action {word.action!r}")
         _OBEY[word.action](word, decisions)
@@ -103,7 +104,7 @@ def _release(word: Operator, decisions: Decisions) -> None:
 
 def _drain(word: Operator, decisions: Decisions) -> None:
     for member in _members(word, decisions):
-        member.drain = _standing(word, f"gpu {member.key}", decisions, endless=True)
+        member.drain = _standing(word, _scope(word, decisions), decisions, endless=True)
         member.override, member.spent = None, False
         _stands(member, decisions)
         decisions.judge(member)
@@ -136,7 +137,7 @@ def _override(word: Operator, decisions: Decisions) -> None:
     for member in members:
         if member.override is None:
             member.before = member.weight
-        member.override = _standing(word, f"gpu {member.key}", decisions)
+        member.override = _standing(word, _scope(word, decisions), decisions)
         _stands(member, decisions)
         decisions.fleet.end_wait(member)
         if member.case.open:

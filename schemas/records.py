@@ -664,7 +664,8 @@ class Brakes(Record, kw_only=True):
 
     storm: since when (ms) nothing discretionary and nothing disruptive is done because too much goes wrong at once, 0 =
     there is none; why: its cause, in words. waiting: GPUs that are to be taken out and are not yet, by what holds them
-    back (`Decision.held_by`). would: the same GPUs by what would be done to them. standing: operators' words that hold.
+    back (`Decision.held_by`). would: the same GPUs by what would be done to them. standing: operators' words that hold,
+    each once, of however many GPUs it is; more_standing: how many did not fit.
     budgets: how far they are used. detail: what changed last.
     """
 
@@ -675,6 +676,7 @@ class Brakes(Record, kw_only=True):
     waiting: dict[str, int] = {}
     would: dict[str, int] = {}
     standing: list[Standing] = []
+    more_standing: int = 0
     budgets: list[BudgetUse] = []
     detail: str = ""
     policy: str = ""

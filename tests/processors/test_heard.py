@@ -53,6 +53,7 @@ def test_a_word_is_believed_once() -> None:
         (signed(hold(), "old", ANN), "'old' has expired"),
         (signed(hold(action="restore"), "ann", ANN), "may not say 'restore'; it may hold, release"),
         (signed(hold(id=""), "ann", ANN), "no id"),
+        (signed(hold(note="x" * 1001), "ann", ANN), "more than 1000 characters"),
         (signed(hold(id=STAGE), "ann", ANN), "not for operators"),
         (signed(hold(ts=NOW - OLD_MS - 1000), "ann", ANN), "301 s before it came"),
         (signed(hold(ts=NOW + AHEAD_MS + 1000), "ann", ANN), "from now"),
