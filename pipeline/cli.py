@@ -36,7 +36,7 @@ COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.comma
     "agent": "Publish what this node's sources see to Kafka.",
     "sink": "Show the world what the pipeline says, from Kafka.",
     "topics": "Plan, create, check and grow Kafka's topics.",
-    "cases": "List the GPUs that are out or wait to be, and what holds changes back.",
+    "cases": "List the GPUs that are out, and what holds back others.",
     **SAID,
     "commands": "Make keys; tell nodes to reset or diagnose a GPU.",
     "tail": "Print the records of a topic on Kafka.",

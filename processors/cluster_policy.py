@@ -6,7 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from processors.brake_policy import OperatorKey, StepLimits, StormPolicy, UnitLimits
+from processors.brake_policy import StepLimits, StormPolicy, UnitLimits
+from schemas.operator_keys import OperatorKey
 from schemas.records import ConditionChange
 from schemas.states import Condition
 from schemas.weights import FULL_ABOVE, ZERO_AT, weight_of_score

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from processors.brake_policy import Operators
 from schemas import operators
+from schemas.operator_keys import Operators
 from schemas.records import Operator
 
 OLD_MS, AHEAD_MS = 300_000, 60_000  # between when a word says it was said, and when the log took it in

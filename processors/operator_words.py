@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from processors import case
@@ -11,6 +10,7 @@ from processors.brakes import EVERYWHERE
 from processors.case import Failed
 from processors.heard import STAGE
 from schemas import operators
+from schemas.operator_keys import in_utc
 from schemas.records import Operator, Standing
 from schemas.states import Action
 
@@ -65,8 +65,7 @@ def failed(member: Member, drain: Standing, now_ms: int) -> Failed:
 
 
 def in_words(override: Standing) -> str:
-    until = datetime.fromtimestamp(override.until / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    return f"weight {override.weight:g} until {until}, {_by(override)}"
+    return f"weight {override.weight:g} until {in_utc(override.until)}, {_by(override)}"
 
 
 # --- one function for each word ----------------------------------------------------------------------------

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import msgspec
 
 from pipeline.history import Asked, History
 from schemas.log import Record
+from schemas.operator_keys import in_utc
 from schemas.records import Brakes, Decision, Eviction, gpu_key
 from schemas.states import CaseState
 from schemas.topics import BRAKES, DECISIONS, EVICTIONS
@@ -102,9 +102,9 @@ def table(cases: Cases) -> Iterator[str]:
     rows = [("GPU", "NODE", "STEP", "SINCE", "ACTION", "TRIES", "HELD BY", "DEADLINE", "CAUSE; WAITS FOR")]
     for row in cases.gpus:
         why = "; ".join(each for each in (row.cause, row.waits) if each)
-        deadline = "" if row.deadline is None else moment(row.deadline)
+        deadline = "" if row.deadline is None else in_utc(row.deadline)
         tries = str(row.attempts or "")
-        rows.append((row.gpu, row.node, row.step, moment(row.since), row.action, tries, row.held_by, deadline, why))
+        rows.append((row.gpu, row.node, row.step, in_utc(row.since), row.action, tries, row.held_by, deadline, why))
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]) - 1)]
     for line in rows:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False) if width]
@@ -114,25 +114,21 @@ def table(cases: Cases) -> Iterator[str]:
 def _brakes_lines(brakes: Brakes) -> Iterator[str]:
     name = f"cluster {brakes.cluster}"
     if brakes.storm:
-        yield f"{name}: STORM since {moment(brakes.storm)}: {brakes.why}; `gpu-vitals release --all` ends it"
+        yield f"{name}: STORM since {in_utc(brakes.storm)}: {brakes.why}; `gpu-vitals release --all` ends it"
     used = [f"{use.name} {use.used}" + ("" if use.limit is None else f" of {use.limit}") for use in brakes.budgets]
     yield f"{name}: {', '.join(used)}"
     if brakes.waiting:
         yield f"{name}: waiting: {_counts(brakes.waiting)}; would be done: {_counts(brakes.would)}"
     for word in brakes.standing:
-        until = f"until {moment(word.until)}" if word.until else "until it is ended"
+        until = f"until {in_utc(word.until)}" if word.until else "until it is ended"
         weight = "" if word.weight is None else f" {word.weight:g}"
         by = word.author if word.verified else f"{word.author} (unverified)"
         note = f": {word.note}" if word.note else ""
-        yield f"{name}: {word.what}{weight} of {word.scope} {until}, by {by} at {moment(word.since)}{note}"
+        yield f"{name}: {word.what}{weight} of {word.scope} {until}, by {by} at {in_utc(word.since)}{note}"
 
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def moment(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 _eviction = msgspec.json.Decoder(Eviction).decode

@@ -19,8 +19,8 @@ import msgspec
 from pipeline.errors import UsageProblem
 from pipeline.log import Unavailable
 from pipeline.operators.place import FOLDER, MESSAGE_BYTES_MAX, author, short
-from processors.brake_policy import Operators
 from processors.heard import unbelievable
+from schemas.operator_keys import Operators
 from schemas.records import Operator
 
 PATIENCE_S = 10.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -123,7 +124,7 @@ def test_a_storm_holds_all_that_is_discretionary_and_says_so_once() -> None:
     assert (held(stage), stage.brakes[-1].storm, stage.brakes[-1].waiting) == ({}, 0, {})
     assert stage.brakes[-1].detail == "storm is over: quiet for 900 s"
     details = [told.detail for told in stage.brakes]
-    assert len([now for before, now in zip(details, details[1:], strict=False) if now != before]) <= 2
+    assert len([now for before, now in pairwise(details) if now != before]) <= 2
 
 
 def test_a_third_of_the_fleet_stops_at_the_budget() -> None:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.brake_policy import OperatorKey, Operators
 from processors.heard import AHEAD_MS, OLD_MS, STAGE, Heard
 from schemas.commands import public_half
+from schemas.operator_keys import OperatorKey, Operators
 from schemas.operators import signed
 from schemas.records import Operator
 

@@ -47,7 +47,7 @@ def test_when_a_window_is_open(windows: list[str], day: str, time: str, open_: b
 
 @pytest.mark.parametrize("text", ["", " ", "always", "monday", "25:00-26:00", "02:60-03:00", "2:00-3:00", "mon 02:00"])
 def test_what_is_no_window_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no (window|weekday|time)"):
+    with pytest.raises(ValueError, match=r"no (window|weekday|time)"):
         parse(text)
 
 

@@ -33,6 +33,7 @@ TICKETS = '{job="gpu-vitals-sink", instance="t", sink="tickets"%s}'
 UNSENT = "gpu_vitals_ticket_oldest_unsent_seconds" + TICKETS % ""
 REFUSED = "gpu_vitals_tickets" + TICKETS % ', state="refused"'
 TO_CHECK = "gpu_vitals_tickets_outputs_to_check" + TICKETS % ""
+STORM = 'gpu_vitals_storm_hold{job="gpu-vitals-sink", instance="s", sink="metrics", cluster="c"}'
 FAILS_MORE = "10x240 11x480"
 ON_AND_ON = f"0+15x{3 * HOUR}"
 STOPS = "0+15x240 3600x480"  # a time stamp that stays where it is
@@ -54,6 +55,7 @@ HEALTHY = {
     **{f"gpu_vitals_sink_lag_seconds{at}": constant(0) for at in SINKS},
     **{f"gpu_vitals_sink_retries_total{at}": constant(0) for at in SINKS},
     **{COMMITS % le: ON_AND_ON for le in ("0.05", "5", "+Inf")},
+    STORM: constant(0),
     UNSENT: constant(0),
     REFUSED: constant(0),
     TO_CHECK: constant(0),
@@ -155,6 +157,9 @@ STORIES = [  # what is otherwise than in HEALTHY, so many minutes after it began
         60,
         "SinkRetrying ticket metrics",
     ),
+    ("a storm begins", {STORM: "0x240 1x480"}, 1, "StormHold page"),
+    ("it is over, and another one follows soon", {STORM: "0x240 1x8 0x8 1x8 0x480"}, 5, "StormHold page"),
+    ("it is over", {STORM: "0x240 1x8 0x480"}, 20, ""),
     ("the ticket system is away", {UNSENT: "0x240 0+15x480"}, 14, ""),
     ("it stays so for a quarter of an hour", {UNSENT: "0x240 0+15x480"}, 17, "TicketsUnsent ticket"),
     ("a ticket is refused", {REFUSED: "0x240 1x480"}, 16, "TicketsRefused ticket"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import pytest
 
+from pipeline.app import cancel
 from pipeline.cli import main
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.log import KafkaLog
@@ -21,7 +21,6 @@ from pipeline.topology import STAGES
 from processors.testing import gpu
 from schemas import frames, records, topics
 from schemas.fields import GPU_TEMP
-from schemas.log import Part
 
 Call = Callable[..., dict[str, Any]]
 
@@ -40,19 +39,20 @@ def call(kafka: Kafka, capfdbinary: pytest.CaptureFixture[bytes]) -> Call:
 
 
 async def stages(kafka: Kafka) -> None:
-    """Both stages over what is on Kafka, until the end of it."""
-    log = KafkaLog(kafka)
+    """Both stages over what is on Kafka, for long enough to come to the end of it and to judge."""
+    log, ingress = KafkaLog(kafka), KafkaIngress(kafka)
+    running = []
     for stage in STAGES:
-        partitions = kafka.partitions if topics.TOPICS[stage.input].spread else 1
-        for number in range(partitions):
-            running = asyncio.create_task(
-                run_task(Part(stage.name, stage.input, number), partial(stage.make, number), log)
+        spread = topics.TOPICS[stage.input].spread
+        for number in range(kafka.partitions if spread else 1):
+            ticks = ingress if spread else None
+            running.append(
+                asyncio.create_task(run_task(stage.part(number), partial(stage.make, number), log, ticks=ticks))
             )
-            await asyncio.sleep(4.0)
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
+    await asyncio.sleep(9.0)
+    await cancel(*running)
     await log.close()
+    await ingress.close()
 
 
 async def fleet(kafka: Kafka) -> None:
@@ -72,6 +72,7 @@ def test_words_reach_the_cluster_stage_and_are_seen(
 ) -> None:
     uuid = gpu("n1", 0).uuid
     asyncio.run(fleet(kafka))
+    asyncio.run(stages(kafka))
     hold = call("hold", "--all", "--note", "trial", "--author", "ann")
     drain = call("drain", "--gpu", uuid, "--node", "n1", "--author", "ann")
     assert (hold["node"], drain["node"], drain["uuid"]) == ("", "n1", uuid)
