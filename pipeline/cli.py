@@ -12,7 +12,7 @@ import click
 from pipeline.errors import UsageProblem, most_similar
 
 SAID = {  # an operator's words: all in the module pipeline.commands.say
-    "hold": "Hold back removals and resets, of a GPU, a node, a rack or all.",
+    "hold": "Hold back removals and resets, there or everywhere.",
     "release": "End a hold, or a storm's.",
     "drain": "Take GPUs out of service.",
     "undrain": "Give back what was drained.",

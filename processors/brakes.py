@@ -124,11 +124,11 @@ class Brakes:
             return STORM
         return budget.admit(Removal(discretionary=True), self.fleet.capacity, self.policy)
 
-    def opening(self, member: Member) -> str:
-        """What holds back its removal, as `held_by` of its decision names it; "" = nothing does."""
+    def opening(self, member: Member, wide: str) -> str:
+        """What holds back its removal, as `held_by` of its decision names it; "" = nothing does. wide: as of now."""
         if not member.discretionary:
             return ""
-        if wide := self.wide():
+        if wide:
             return wide
         if hold := self._hold_on(member):
             return f"{HOLD}:{hold.scope}"

@@ -163,12 +163,15 @@ class Decisions:
 
     def _admit(self) -> None:
         """Those that waited before wait on, and cost nothing, until what holds them back lets go."""
-        for member in admission.candidates(self.fleet, self.brakes, self._touched.keys()):
-            held_by = self.brakes.opening(member)
+        candidates = admission.candidates(self.fleet, self.brakes, self._touched.keys())
+        wide = self.brakes.wide()
+        for member in candidates:
+            held_by = self.brakes.opening(member, wide)
             if held_by:
                 self.fleet.hold(member, held_by)
             else:
                 self.deliver(member, self._failed(member))
+                wide = self.brakes.wide()
 
     def _gate(self, member: Member) -> str:
         """What holds back a removal, reset or diagnosis of a GPU that is out, in words; "" = nothing does."""

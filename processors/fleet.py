@@ -87,7 +87,10 @@ class Member(msgspec.Struct, omit_defaults=True):
     @property
     def discretionary(self) -> bool:
         """No budget holds back what an operator has announced, either."""
-        return not (self.change.hard or self.change.corruption or self.announced)
+        change = self.change
+        if change.hard or change.corruption or self.drain is not None:
+            return False
+        return not any(reason.signal == PLANNED for reason in change.reasons)
 
     @property
     def overridden(self) -> bool:

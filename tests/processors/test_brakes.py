@@ -257,4 +257,4 @@ def test_counts_that_do_not_change_are_not_said_again() -> None:
 def test_brakes_without_a_fleet_hold_nothing() -> None:
     stage = racks()
     member: Member = stage.task.fleet.members["r1-n1-0"]
-    assert Brakes(stage.task.decisions.policy).opening(member) == ""
+    assert Brakes(stage.task.decisions.policy).opening(member, "") == ""

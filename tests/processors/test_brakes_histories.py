@@ -125,7 +125,8 @@ def test_in_any_history(log: list[Record]) -> None:
             assert most is None or nodes <= most or used[Unit("node", fleet.members[key].change.node)] > 1
         for key, member in fleet.members.items():
             if member.held_by:
-                assert task.decisions.brakes.opening(member), f"{key} waits though nothing holds it"
+                brakes = task.decisions.brakes
+                assert brakes.opening(member, brakes.wide()), f"{key} waits though nothing holds it"
             assert not (member.case.open and member.weight), "who is out has no traffic"
             if (member.change.corruption or member.case.corruption) and member.case.open:
                 assert member.weight == 0.0
