@@ -78,7 +78,7 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
         yield Grant(("Read",), "topic", topics([INVENTORY, OBSERVATIONS]))
     elif role == "operator":
         yield Grant(("Write",), "topic", topics([OBSERVATIONS]))
-        yield Grant(("Read",), "topic", topics([DECISIONS, EVICTIONS, BRAKES, DEAD_LETTER]))
+        yield Grant(("Read",), "topic", topics([INVENTORY, DECISIONS, EVICTIONS, BRAKES, DEAD_LETTER]))
     else:
         yield Grant(("Read",), "topic", topics(READ_BY_ANYBODY))
         yield Grant(("Read",), "group", (kafka.prefix + READER_GROUPS,), prefixed=True)
