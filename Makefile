@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := schemas producers processors sinks pipeline
 KILLS ?= 200
+HISTORIES ?= 100000
 
 # Every installation, the build backend's included, takes its versions from one file.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
@@ -27,11 +28,13 @@ test: .venv/.test ## run the tests that need nothing but Python, with a coverage
 judge: .venv/.test ## judge simulated months: failures found, healthy fleets left alone, alerts counted
 	$(BIN)/python -m tests.judge
 
-test-system: .venv/.test ## install Debian packages (root, apt-get) and run the tests that need them
+test-system: .venv/.test ## install Debian packages (root, apt-get) and Dynamo, and run the tests that need them
 	scripts/install-system-packages
+	scripts/install-dynamo $(BIN)/python
 	$(BIN)/pytest -m system $(ARGS)
 
-chaos: .venv/.test ## kill everything on a real Kafka, KILLS times, and hold what is committed against a rerun
+chaos: .venv/.test ## kill everything on a real Kafka, KILLS times; live through HISTORIES of evictions, each at random
+	GPU_VITALS_HISTORIES=$(HISTORIES) $(BIN)/pytest tests/processors/test_workflow_histories.py
 	KILLS=$(KILLS) $(BIN)/pytest -s tests/pipeline/kafka/test_crash_audit.py tests/pipeline/spool/test_kills.py $(ARGS)
 
 lint: .venv/.dev ## check style, types, the direction of imports, and that generated files are fresh

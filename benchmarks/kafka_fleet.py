@@ -16,6 +16,7 @@ from schemas import frames, records
 from schemas.fields import GPU_TEMP, GPU_TEMP_MARGIN, MEMORY_TEMP, POWER
 from schemas.partitions import partition_of
 from schemas.records import Gpu
+from schemas.xid import lookup
 
 POOL = 1_024  # different sets of gauges
 NOISE = {POWER: 50, MEMORY_TEMP: 2, GPU_TEMP: 2, GPU_TEMP_MARGIN: 2}
@@ -104,17 +105,17 @@ def _cut(frame: bytes) -> tuple[bytes, bytes, bytes]:
     return head, rest[:first], rest[first + 9 * TICKS :]
 
 
-def fault(node: Node, at: int, ms: int, number: int = 0) -> bytes:
-    """The kernel says that GPU number `at` of `node` fell off the bus; number: of the node's faults before."""
+def fault(node: Node, at: int, ms: int, number: int = 0, code: int = FELL_OFF_THE_BUS) -> bytes:
+    """The kernel prints this Xid of GPU number `at` of `node`; number: of the node's faults before."""
     return records.encode(
         records.KernelFault(
             ts=ms,
             node=node.name,
             seq=number,
             fault="xid",
-            code=FELL_OFF_THE_BUS,
+            code=code,
             bdf=node.gpus[at].bdf,
             source="kmsg",
-            raw=f"NVRM: Xid (PCI:{node.gpus[at].bdf}): {FELL_OFF_THE_BUS}, GPU has fallen off the bus.",
+            raw=f"NVRM: Xid (PCI:{node.gpus[at].bdf}): {code}, {lookup(code).meaning}",
         )
     )

@@ -16,10 +16,14 @@ from schemas.records import Reason
 
 
 class Judged(msgspec.Struct):
-    """What decisions and condition changes have in common. score: 0 after a fault that takes the GPU out."""
+    """What decisions and condition changes have in common, and the weight of decisions.
+
+    score: 0 after a fault that takes the GPU out.
+    """
 
     uuid: str = ""
     score: float | None = None
+    weight: float = 0.0
     reasons: list[Reason] = []
 
 
@@ -62,6 +66,8 @@ async def _read(
             for message in messages:
                 if b'"xid"' in (message.value or b""):
                     judged = _decode(message.value)
-                    if judged.score == 0.0 and any(reason.signal == "xid" for reason in judged.reasons):
+                    if judged.score == judged.weight == 0.0 and any(
+                        reason.signal == "xid" for reason in judged.reasons
+                    ):
                         seen.setdefault(judged.uuid, now)
     await consumer.stop()

@@ -25,7 +25,7 @@ SAID = {  # an operator's words: all in the module pipeline.commands.say
 }
 COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.commands.NAME (- as _) exports `command`
     "run": "Judge a fleet continuously: sources to decisions.",
-    "scan": "Judge once from kernel logs and exporter pages.",
+    "scan": "Judge once: this machine, or kernel logs and exporter pages.",
     "xid": "Find Xids in kernel logs; explain Xid codes.",
     "policy": "Show, check and apply policies.",
     "simulate": "Write a recording of a simulated fleet.",
@@ -39,6 +39,7 @@ COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.comma
     "cases": "List the GPUs that are out, and what holds back others.",
     **SAID,
     "commands": "Make keys; tell nodes to reset or diagnose a GPU.",
+    "revalidations": "List outputs to check again; answer for them.",
     "tail": "Print the records of a topic on Kafka.",
     "dead-letters": "See what could not be understood; try it again.",
 }
@@ -48,6 +49,7 @@ HELP = """GPU Vitals judges the health of GPU fleets from their telemetry and ke
 \b
     $ gpu-vitals run                          this machine's GPUs, live; without any a simulated fleet with faults
     $ gpu-vitals run --source simulator:64    a simulated fleet, wherever
+    $ gpu-vitals scan                         this machine's GPUs, once
     $ gpu-vitals scan --kernel-log /var/log/kern.log
     $ gpu-vitals xid explain 48
 

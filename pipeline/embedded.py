@@ -32,7 +32,8 @@ from sinks.console import ConsoleSink
 from sinks.explain_http import ExplainPages
 from sinks.families import CONTENT_TYPE, page
 from sinks.http import HttpServer
-from sinks.metrics import MetricsSink, StageStats
+from sinks.metrics import MetricsSink
+from sinks.own_health import StageStats
 from sinks.sink import Sink
 from sinks.stream import DecisionStream
 from sinks.view import Facts

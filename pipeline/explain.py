@@ -16,12 +16,20 @@ from schemas import topics
 from schemas.log import Record
 from schemas.records import GpuInfo, PolicyChange, gpu_key
 from schemas.topics import DAY_S, TOPICS
-from sinks.explain.assemble import GROUPS, INCIDENTS, PREDICTIONS, REVALIDATIONS, Assembler
+from sinks.explain.assemble import GROUPS, INCIDENTS, PREDICTIONS, Assembler
 from sinks.explain.model import Explanation, Presence
 from sinks.explain.names import Known, find
 from sinks.explain_http import CannotExplainError, Explain
 
-BY_GPU = (topics.RATES, topics.SCORES, topics.DECISIONS, topics.EVICTIONS, PREDICTIONS, REVALIDATIONS)
+BY_GPU = (
+    topics.RATES,
+    topics.SCORES,
+    topics.DECISIONS,
+    topics.EVICTIONS,
+    PREDICTIONS,
+    topics.REVALIDATIONS,
+    topics.REVALIDATED,
+)
 RATES_MS = 2 * 3_600_000  # the heartbeat of rates is some minutes; older ones say nothing about now
 
 

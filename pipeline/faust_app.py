@@ -39,6 +39,7 @@ TYPES: dict[str, Any] = {
     topics.RATES: records.Rate,
     topics.SCORES: records.Score,
     topics.REVALIDATIONS: records.Revalidation,
+    topics.REVALIDATED: records.Revalidated,
     topics.INCIDENTS: records.Incident,
     topics.PREDICTIONS: records.Prediction,
     topics.FLEET_EVENTS: records.FleetEvent,

@@ -1,4 +1,6 @@
-"""One look at given inputs, through the same stages as ever, judged at the time of the evidence.
+"""One look at given inputs and at what a machine has said, through the same stages as ever.
+
+What is given is judged at the time of the evidence, what was heard of a machine as of now.
 
 A scan knows no budgets and no silence: a GPU of which it has no telemetry is *unseen*, not unknown.
 """
@@ -13,10 +15,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pipeline.archive_log import BEFORE_ALL
+from pipeline.listening import Heard, Here
 from pipeline.policies import merge
 from pipeline.replay import drive
 from processors.policy import Policy, from_document, to_change
 from producers.catalog import open_source
+from producers.host import now_ms
 from producers.numbering import Numbering
 from producers.source import Ended, Observed, SourceError
 from schemas import frames, records, topics
@@ -26,6 +30,7 @@ from schemas.states import Condition
 
 UNSEEN = "unseen"
 SETTLE_MS = 5_000  # the stages judge on a grid of five seconds: two more points see all there is
+TICKS_MAX = 1_000
 WITHOUT_HISTORY: dict[str, Any] = {
     "signals": {"presence": {"enabled": False}},
     "cluster": {"gpus_out_max": None, "gpus_out_share": 1.0},
@@ -47,9 +52,12 @@ class Finding(msgspec.Struct, kw_only=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """What a scan found. events: kernel faults in order. unread: inputs that could not be read. notes: to know."""
+    """What a scan found. here: the machine that was looked at, if one was. events: kernel faults in order.
+    unread: inputs that could not be read. notes: to know.
+    """
 
     policy: str
+    here: Here | None = None
     gpus: list[Finding] = []
     events: list[records.Xid] = []
     unread: list[str] = []
@@ -70,24 +78,43 @@ def scan(
     node: str | None = None,
     cluster: str = "default",
     timezone: tzinfo | None = None,
+    heard: Heard | None = None,
 ) -> Report:
-    """Read `specs` (see `producers.catalog`) once each, and judge. Raises SourceError for a spec that is none."""
+    """Read `specs` (see `producers.catalog`) once each, and judge them with what was heard of this machine.
+
+    Raises SourceError for a spec that is none.
+    """
     judged_by = from_document(policy.name, merge(msgspec.to_builtins(policy.values), WITHOUT_HISTORY))
     report = Report(policy=policy.id)
-    observed: list[Observed] = []
-    numbering = Numbering(epoch=1)
+    said: list[Observed] = []
+    if heard:
+        said += [*heard.said, *_calm(heard, judged_by)]
+        report.here, report.unread, report.notes = heard.here, [*heard.unread], [*heard.notes]
     for spec in specs:
-        said, unread = asyncio.run(_read_all(spec, node, cluster, timezone))
-        observed += [numbering.stamp(each) for each in said]
+        read, unread = asyncio.run(_read_all(spec, node, cluster, timezone))
+        said += read
         report.unread += unread
+    numbering = Numbering(epoch=1)
+    observed = [numbering.stamp(each) for each in sorted(said, key=lambda each: each.ts or 0)]
     collected = _Collected()
     asyncio.run(drive({topics.OBSERVATIONS: _log(observed, judged_by)}, collected.add))
     report.gpus = collected.findings(_telemetry(observed))
     report.events = [msgspec.json.decode(value, type=records.Xid) for value in collected.events]
     report.not_understood = collected.not_understood
     told = [status.detail for each in observed if (status := _status(each)) and status.detail]
-    report.notes = list(dict.fromkeys(told))
+    report.notes = list(dict.fromkeys([*told, *report.notes]))
     return report
+
+
+def _calm(heard: Heard, policy: Policy) -> Iterator[Observed]:
+    """Ticks before a machine was heard: what had passed by then shall also have passed for as long as it takes a
+    condition to improve.
+    """
+    span_ms = int(1000 * policy.values.node.improve_after_s) + 2 * SETTLE_MS
+    first = min((each.ts or 0 for each in heard.said), default=heard.began)
+    for ts in range(heard.began - span_ms, heard.began, max(SETTLE_MS, span_ms // TICKS_MAX)):
+        if ts > first:
+            yield Observed("", "tick", records.encode(records.Tick(ts=ts)), ts)
 
 
 async def _read_all(
@@ -101,7 +128,8 @@ async def _read_all(
             await source.open(None)
         while True:
             async with asyncio.timeout(source.deadline_s):
-                said += await source.read()
+                read = await source.read()
+            said += [each if each.ts else each._replace(ts=now_ms()) for each in read]
             if "://" in spec:
                 return said, []
     except Ended:
@@ -115,17 +143,16 @@ async def _read_all(
 
 
 def _log(observed: Sequence[Observed], policy: Policy) -> Iterator[Record]:
-    """The observations in the order of their time, between the policy and the ticks that settle all timers."""
-    ordered = sorted(observed, key=lambda each: each.ts or 0)
-    first = ordered[0].ts or 0 if ordered else 0
-    last = ordered[-1].ts or 0 if ordered else 0
+    """The observations, in the order of their time, between the policy and the ticks that settle all timers."""
+    first = observed[0].ts or 0 if observed else 0
+    last = observed[-1].ts or 0 if observed else 0
     change = records.encode(to_change(policy, first))
     yield Record(BEFORE_ALL, first, "", "policy", change)
-    for offset, each in enumerate(ordered):
+    for offset, each in enumerate(observed):
         yield Record(offset, each.ts or 0, each.node, each.kind, each.value)
     for number in (1, 2):
         ts = last + number * SETTLE_MS
-        yield Record(len(ordered) + number - 1, ts, "", "tick", records.encode(records.Tick(ts=ts)))
+        yield Record(len(observed) + number - 1, ts, "", "tick", records.encode(records.Tick(ts=ts)))
 
 
 class Telemetry(NamedTuple):

@@ -14,6 +14,10 @@
     keys = "/etc/gpu-vitals/keys.toml"    GPU_VITALS_COMMANDS_KEYS=/etc/gpu-vitals/keys.toml
     [tickets]
     to = "file"                           GPU_VITALS_TICKETS_TO=file
+    [commander]
+    key = "/etc/gpu-vitals/ops.key"       GPU_VITALS_COMMANDER_KEY=/etc/gpu-vitals/ops.key
+    [scheduler]
+    to = "http"                           GPU_VITALS_SCHEDULER_TO=http
 
 The file is `--config FILE`, else `gpu-vitals.toml` in the working directory if there is one.
 """
@@ -28,9 +32,11 @@ from typing import Annotated, Any
 import msgspec
 
 from pipeline import toml_errors
+from pipeline.commander.settings import CommanderSettings
 from pipeline.errors import UsageProblem, most_similar
 from pipeline.kafka.settings import Kafka
 from pipeline.node_commands.settings import CommandSettings
+from pipeline.schedulers.settings import DynamoSettings, SchedulerSettings, SlurmSettings
 from pipeline.spool.settings import AgentSettings
 from pipeline.tickets.settings import TicketSettings
 
@@ -41,6 +47,10 @@ TABLES: dict[str, type[msgspec.Struct]] = {  # of the file
     "agent": AgentSettings,
     "commands": CommandSettings,
     "tickets": TicketSettings,
+    "commander": CommanderSettings,
+    "scheduler": SchedulerSettings,
+    "slurm": SlurmSettings,
+    "dynamo": DynamoSettings,
 }
 LOOPBACK = "127.0.0.1"
 
@@ -57,7 +67,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     time of simulated sources against real time. record: file that every stage's input is written to. follow:
     go on reading kernel logs as they grow. json: decisions as JSON lines, also on a terminal. cluster, node:
     what this machine's own sources call it. kafka: how to reach it, for the commands that do. agent: what it keeps.
-    commands: what it may do to its node. tickets: where they go.
+    commands: what it may do to its node. tickets: where they go. commander: who signs commands to nodes.
+    scheduler: whom it asks to take GPUs out. slurm, dynamo: how that is reached, where it is the one.
     """
 
     sources: list[str] = []
@@ -75,6 +86,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     agent: AgentSettings = AgentSettings()
     commands: CommandSettings = CommandSettings()
     tickets: TicketSettings = TicketSettings()
+    commander: CommanderSettings = CommanderSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    slurm: SlurmSettings = SlurmSettings()
+    dynamo: DynamoSettings = DynamoSettings()
 
 
 def load(config: str | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:

@@ -43,6 +43,7 @@ STAGES = (
             topics.RATES,
             topics.SCORES,
             topics.REVALIDATIONS,
+            topics.REVALIDATED,
             topics.INCIDENTS,
             topics.PREDICTIONS,
             topics.FLEET_EVENTS,

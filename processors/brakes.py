@@ -16,6 +16,7 @@ from processors.cluster_policy import Policy
 from processors.fleet import Fleet, Member
 from processors.groups import Groups
 from processors.heard import Heard
+from processors.scopes import Unit
 from processors.storm import Storm, StormSaved
 from processors.windows_of_work import is_open
 from schemas.records import Brakes as Told
@@ -29,7 +30,7 @@ EVERYWHERE = "cluster"
 class BrakesSaved(msgspec.Struct):
     """What a checkpoint holds. said: what readers were told last, at `looked_ms` or before. cluster: its name.
 
-    heard: ids of operators' words, and when they were said.
+    heard: ids of operators' words, and when they were said. open: a window of work was.
     """
 
     storm: StormSaved = msgspec.field(default_factory=StormSaved)
@@ -38,10 +39,13 @@ class BrakesSaved(msgspec.Struct):
     looked_ms: int = 0
     cluster: str = ""
     heard: list[tuple[str, int]] = []
+    open: bool = True
 
 
 class Brakes:
-    """holds: by scope. news: what people must be told now, of storms and words; "" = nothing."""
+    """holds: by scope. news: what people must be told now, of storms and words; "" = nothing. turned: the second gate
+    may let through, or hold, others than before.
+    """
 
     def __init__(self, policy: Policy, saved: BrakesSaved | None = None) -> None:
         saved = saved or BrakesSaved()
@@ -50,6 +54,8 @@ class Brakes:
         self.heard = Heard(saved.heard)
         self.said, self.looked_ms, self.cluster = saved.said, saved.looked_ms, saved.cluster
         self.news = ""
+        self.turned = False
+        self._open = saved.open
         self._ended: set[str] = set()  # holds that have ended since the last admission, as `held_by` names them
         self.policy = policy
         self.fleet, self.groups = Fleet(), Groups(policy.groups)
@@ -66,7 +72,8 @@ class Brakes:
 
     def save(self) -> BrakesSaved:
         holds = [self.holds[scope] for scope in sorted(self.holds)]
-        return BrakesSaved(self.storm.save(), holds, self.said, self.looked_ms, self.cluster, self.heard.save())
+        said, heard = (self.said, self.looked_ms, self.cluster), self.heard.save()
+        return BrakesSaved(self.storm.save(), holds, *said, heard, self._open)
 
     # --- what changes --------------------------------------------------------------------------------------
 
@@ -78,25 +85,33 @@ class Brakes:
             self.look(now_ms)
 
     def look(self, now_ms: int) -> None:
-        """Storms come and go."""
-        self.news = self.storm.look(now_ms, len(self.fleet.members), len(self.fleet.tally.blind)) or self.news
+        """Storms and windows come and go."""
+        storm = self.storm.look(now_ms, len(self.fleet.members), len(self.fleet.tally.blind))
+        open_ = is_open(self.policy.steps.windows, now_ms)
+        if storm or open_ != self._open:
+            self.turned = True
+        self._open, self.news = open_, storm or self.news
 
     def regroup(self) -> list[str]:
         """Take in which GPUs stand or serve elsewhere; returns those that wait and may have room there."""
         moved, self.groups.moved = self.groups.moved, set()
         known = [key for key in sorted(moved) if key in self.fleet.members]
+        self.fleet.tally.steps.freed.clear()
         for key in known:
             self.fleet.tally.regroup(self.fleet.members[key])
+        self.turned = self.turned or bool(self.fleet.tally.steps.freed)
         return [key for key in known if key in self.fleet.waiting]
 
     def stand(self, hold: Standing) -> None:
         self.holds[hold.scope] = hold
+        self.turned = True
         self.restand()
 
     def end_hold(self, scope: str) -> Standing | None:
         found = self.holds.pop(scope, None)
         if found is not None:
             self._ended.add(f"{HOLD}:{scope}")
+            self.turned = True
             self.restand()
         return found
 
@@ -147,23 +162,31 @@ class Brakes:
         tally, limits = self.fleet.tally, self.policy.budgets
         freed, ended = tally.out.freed, self._ended
         tally.out.freed, self._ended = set(), set()
-        tally.steps.freed.clear()
         most = budget.nodes_limit(self.fleet.nodes_known, limits)
-        if most is None or tally.out.kinds.get("node", 0) < most:
+        begun, tally.out.begun = tally.out.begun, False
+        if most is None or tally.out.kinds.get("node", 0) < most or begun:  # another GPU of such a node adds none
             yield NODES
         yield from sorted(ended)
         yield from sorted(f"{budget.BUDGET}:{unit}" for unit in freed)
 
     # --- the second gate: removal, reset, diagnosis --------------------------------------------------------
 
-    def step(self, member: Member, now_ms: int) -> str:
-        """What holds back a disruptive step, in words that begin with the brake's name; "" = nothing does."""
+    def stopped(self, member: Member) -> str:
+        """What stops its disruptive steps, ordered ones that have not begun included, in words; "" = nothing does."""
         hold = self.holds.get(EVERYWHERE) or self._hold_on(member)
         if hold:
             return f"{HOLD}:{hold.scope}, by {hold.author}" + (f": {hold.note}" if hold.note else "")
         if self.storm.active:
             return f"{STORM}: {self.storm.why}"
-        tally, limits = self.fleet.tally, self.policy.steps
+        return ""
+
+    def step(self, member: Member, now_ms: int) -> str:
+        """What holds back a disruptive step, in words that begin with the brake's name; "" = nothing does."""
+        if why := self.stopped(member):
+            return why
+        tally, limits, case = self.fleet.tally, self.policy.steps, member.case
+        if (case.of_node or case.bystander) and Unit("node", member.change.node) in tally.steps.used:
+            return ""  # its node goes as a whole, and is on its way
         if not is_open(limits.windows, now_ms):
             return f"window: such steps begin {', '.join(limits.windows)} UTC"
         own = int(member.key in tally.steps)

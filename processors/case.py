@@ -1,23 +1,21 @@
-"""The case of one GPU that is taken out of service: one complete table of what may follow what.
+"""The case of one GPU that is taken out of service: what is known of it, what happens to it, what it asks of the world.
 
-Three kinds of wrong are kept apart. A bad record never gets here. A stray event (late, doubled) is a cell of
-the table: reported, no change. A broken invariant is our bug: an AssertionError out of `advance`, which has
-touched nothing; the caller quarantines that one case.
+What may follow what stands in `processors.case_table`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import msgspec
 
 from processors.cluster_policy import Policy
-from schemas.states import Action, CaseState
+from schemas.records import CommandResult, Order
+from schemas.states import Action, CaseState, Step
 
-IN_SERVICE, DRAINING, DRAINED = CaseState
+DAY_MS = 86_400_000
+OPERATOR = "operator"  # the fault of a GPU that an operator has drained
 PLANNED = "maintenance"  # the signal, and so the fault, of a GPU that an operator has announced work on
 HARSHNESS = {action: rank for rank, action in enumerate(Action)}
+DISRUPTIVE = frozenset({Step.REMOVING, Step.RESETTING, Step.DIAGNOSING})  # what the second gate lets a case into
 
 
 def harsher(one: Action, other: Action) -> Action:
@@ -29,16 +27,36 @@ def drastic(action: Action) -> Action:
     return action if HARSHNESS[action] >= HARSHNESS[Action.DRAIN] else Action.EVICT
 
 
+class Attempt(msgspec.Struct, frozen=True, array_like=True):
+    """A try to mend the GPU that has begun: it was reset, or diagnosed where a reset is pointless."""
+
+    fault: str
+    at_ms: int
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a GPU stands. `IN_SERVICE` is "no open case"; what the last one was about stays readable.
 
     cause: in words. fault: what kind of thing that is (a signal's name, `xid_48`, `node_removed`), to count by.
     incident: the id of what it is part of, if that is known.
     takes_node: this GPU's own fault takes its node out. hard, corruption: of any evidence since it opened.
+    bystander: nothing but its node's fault has taken it out. for_good: some evidence asked for its replacement.
+    stale: it opened on old evidence, and nothing newer has come. corrupt_ms: newest evidence of corruption.
+
+    waits: for what, in words. in_flight: as the scheduler said last. node: where it stood when it was let through the
+    second gate. tied: it cannot be reset without its peers. rebooted: its node was, since this attempt began.
+
+    attempt: number of the attempt; counted: it stands in `attempts`, which outlives the case, as does reset_ms, the
+    last reset. tries: orders given for this step. retry_ms: no other order before that. order: outstanding; until the
+    deadline its answer may come. started: it has begun. cancel: the last order that is not to be done any more; until
+    doubt_ms it may be done all the same.
+
+    passed_ms: node time of the diagnostic that it passed. released: somebody vouches for its outputs, or takes the
+    risk. tainted: they were wrong.
     """
 
     gpu: str
-    state: CaseState = IN_SERVICE
+    step: Step = msgspec.field(default=Step.IN_SERVICE, name="state")  # its former name, in checkpoints
     action: Action = Action.NONE
     cause: str = ""
     fault: str = ""
@@ -48,15 +66,100 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     corruption: bool = False
     takes_node: bool = False
     incident: str = ""
+    bystander: bool = False
+    for_good: bool = False
+    stale: bool = False
+    corrupt_ms: int = 0
+    waits: str = ""
+    in_flight: int | None = None
+    node: str = ""
+    tied: bool = False
+    rebooted: bool = False
+    attempt: int = 0
+    counted: bool = False
+    attempts: tuple[Attempt, ...] = ()
+    reset_ms: int = 0
+    tries: int = 0
+    retry_ms: int = 0
+    order: Order | None = None
+    started: bool = False
+    cancel: str = ""
+    doubt_ms: int = 0
+    passed_ms: int = 0
+    released: bool = False
+    tainted: bool = False
+
+    @property
+    def state(self) -> CaseState:
+        return self.step.state
 
     @property
     def open(self) -> bool:
-        return self.state is not IN_SERVICE
+        return self.step is not Step.IN_SERVICE
 
     @property
     def firm(self) -> bool:
-        """Not discretionary: no budget holds it back, and only an operator ends it."""
+        """Not discretionary: no budget holds it back, and judgements alone do not end it."""
         return self.hard or self.corruption
+
+    @property
+    def planned(self) -> bool:
+        """Nothing but planned work, or an operator's drain, has taken it out."""
+        return self.fault in (PLANNED, OPERATOR) and self.action is Action.DRAIN and not self.firm
+
+    @property
+    def permanent(self) -> bool:
+        return self.for_good or self.action is Action.EVICT_PERMANENTLY
+
+    @property
+    def of_node(self) -> bool:
+        """It comes back with its node or not at all: nothing less than a reboot will do."""
+        return self.tied or self.action is Action.REMOVE_NODE
+
+    @property
+    def watched(self) -> bool:
+        """Its probation is over; it goes back once it is judged fit."""
+        return self.step is Step.PROBATION and self.deadline_ms is None
+
+    @property
+    def at_gate(self) -> bool:
+        """It goes on as soon as it is let: out of `DRAINED`, or by an order to its node."""
+        if self.deadline_ms is not None or self.order is not None:
+            return False
+        if self.step is Step.RESETTING:
+            return self.rebooted or not self.of_node
+        return self.step in (Step.DRAINED, Step.DIAGNOSING)
+
+    def lately(self, now_ms: int, policy: Policy) -> int:
+        """How often it was tried to mend this fault, within the policy's days."""
+        since_ms = now_ms - policy.workflow.attempts_days * DAY_MS
+        return sum(attempt.fault == self.fault and attempt.at_ms > since_ms for attempt in self.attempts)
+
+    def unreleased(self, policy: Policy) -> bool:
+        """Its outputs may have been wrong, and somebody has yet to release it."""
+        return self.corruption and not self.released and policy.workflow.release != "diagnostic"
+
+
+def of_one(gpu: str, *cases: Case) -> Case:
+    """What is known of a GPU that had several names: its firmest case, preferably that with an order outstanding.
+
+    What others know against it is added; an order is outstanding in one of them at most, as it takes a UUID.
+    """
+    first = max(cases, key=lambda case: (case.open, case.order is not None, case.firm))
+    others = [case for case in cases if case is not first and case.open]
+    return msgspec.structs.replace(
+        first,
+        gpu=gpu,
+        action=max([first.action, *(case.action for case in others)], key=HARSHNESS.__getitem__),
+        hard=first.hard or any(case.hard for case in others),
+        corruption=first.corruption or any(case.corruption for case in others),
+        corrupt_ms=max(case.corrupt_ms for case in cases),
+        for_good=first.for_good or any(case.for_good for case in others),
+        attempts=tuple(sorted({attempt for case in cases for attempt in case.attempts}, key=lambda one: one.at_ms)),
+        reset_ms=max(case.reset_ms for case in cases),
+        cancel=next((case.cancel for case in cases if case.cancel), ""),
+        doubt_ms=max(case.doubt_ms for case in cases),
+    )
 
 
 # --- events: what happens to a case -----------------------------------------------------------------------
@@ -77,6 +180,12 @@ class Failed(Event, frozen=True, kw_only=True):
     corruption: bool = False
     bystander: bool = False
     incident: str = ""
+    evidence_ms: int = 0  # node time; 0 = now
+    corrupt_ms: int = 0  # the same, of corruption
+
+    @property
+    def seen_ms(self) -> int:
+        return self.evidence_ms or self.at_ms
 
 
 class Recovered(Event, frozen=True):
@@ -95,6 +204,54 @@ class Restored(Event, frozen=True):
 
 class Left(Event, frozen=True):
     """Another GPU stands in its slot."""
+
+
+class Traffic(Event, frozen=True, kw_only=True):
+    """What a scheduler says of this case (`schemas.records.Serving`)."""
+
+    state: str
+    in_flight: int | None = None
+    scheduler: str = ""
+    detail: str = ""
+
+
+class Admitted(Event, frozen=True, kw_only=True):
+    """It may go on: removal, reset and diagnostic are allowed. node, boot, sequence: for an order to its node."""
+
+    node: str = ""
+    boot: str = ""
+    sequence: int = 0
+    tied: bool = False
+
+
+class Held(Event, frozen=True, kw_only=True):
+    """It may not go on. why: in words. until_ms: it is asked again then, or when something has changed."""
+
+    why: str
+    until_ms: int | None = None
+
+
+class Answered(Event, frozen=True, kw_only=True):
+    """A node says what has become of an order of this case."""
+
+    result: CommandResult
+
+
+class Rebooted(Event, frozen=True):
+    """Its node has been started anew."""
+
+
+class Proceed(Event, frozen=True, kw_only=True):
+    """An operator lets it go on. note: who, and why."""
+
+    note: str = ""
+
+
+class Validated(Event, frozen=True, kw_only=True):
+    """Its outputs have been checked. result: "clean", "corrupt" or "unknown". end: node time that this covers."""
+
+    result: str
+    end: int
 
 
 # --- intents: what to do in the world ---------------------------------------------------------------------
@@ -121,177 +278,3 @@ class Report(msgspec.Struct, frozen=True):
 
 Intent = Announce | RemoveNode | Report
 Moved = tuple[Case, tuple[Intent, ...]]
-Step = Callable[[Case, Any, Policy], Moved]
-Cell = tuple[Step, frozenset[CaseState]]
-
-
-# --- steps ------------------------------------------------------------------------------------------------
-
-
-def start(case: Case, event: Failed, policy: Policy) -> Moved:
-    """route nothing new, let requests finish"""
-    opened = Case(
-        gpu=case.gpu,
-        state=DRAINING,
-        action=drastic(event.action),
-        cause=event.cause,
-        fault=event.fault,
-        opened_ms=event.at_ms,
-        deadline_ms=event.at_ms + round(1000 * policy.drain_timeout_s),
-        hard=event.hard,
-        corruption=event.corruption,
-        takes_node=_takes_node(event),
-        incident=event.incident,
-    )
-    return opened, (Announce(event.cause), *_node_goes(case, opened))
-
-
-def worsen(case: Case, event: Failed, policy: Policy) -> Moved:
-    """add the evidence; it never gets milder"""
-    after = msgspec.structs.replace(
-        case,
-        action=harsher(case.action, event.action),
-        hard=case.hard or event.hard,
-        corruption=case.corruption or event.corruption,
-        takes_node=case.takes_node or _takes_node(event),
-        incident=case.incident if event.bystander else event.incident or case.incident,
-    )
-    return after, (Announce(event.cause), *_node_goes(case, after)) if after != case else ()
-
-
-def relent(case: Case, event: Recovered, policy: Policy) -> Moved:
-    """back, unless the cause was a hard fault or suspected corruption"""
-    return (case, ()) if case.firm else _close(case, "recovered")
-
-
-def readmit(case: Case, event: Recovered, policy: Policy) -> Moved:
-    """back, if nothing but planned work had taken it out; else only an operator can say that it is fit"""
-    planned = case.fault == PLANNED and case.action is Action.DRAIN and not case.firm
-    return _close(case, "planned work is over") if planned else (case, ())
-
-
-def finish_drain(case: Case, event: Deadline, policy: Policy) -> Moved:
-    """the time for requests to finish is over"""
-    after = msgspec.structs.replace(case, state=DRAINED, deadline_ms=None)
-    return after, (Announce("drain timeout"),)
-
-
-def restore(case: Case, event: Restored, policy: Policy) -> Moved:
-    """an operator's word ends it"""
-    return _close(case, f"restored {event.note}".rstrip())
-
-
-def leave(case: Case, event: Left, policy: Policy) -> Moved:
-    """the GPU is not there any more"""
-    return _close(case, "another GPU stands in its slot")
-
-
-def stay(case: Case, event: Event, policy: Policy) -> Moved:
-    """expected, no change"""
-    return case, ()
-
-
-def stray(case: Case, event: Event, policy: Policy) -> Moved:
-    """unexpected: reported, no change"""
-    return case, (Report(f"stray {type(event).__name__} for a GPU that is {case.state}: {event}"),)
-
-
-def _takes_node(event: Failed) -> bool:
-    return event.action is Action.REMOVE_NODE and not event.bystander
-
-
-def _node_goes(before: Case, after: Case) -> tuple[RemoveNode, ...]:
-    """Once per case: a neighbour that an operator has put back stays in when the same fault is seen again."""
-    return (RemoveNode(after.cause, after.incident),) if after.takes_node and not before.takes_node else ()
-
-
-def _close(case: Case, detail: str) -> Moved:
-    after = Case(
-        gpu=case.gpu,
-        action=case.action,
-        cause=case.cause,
-        fault=case.fault,
-        opened_ms=case.opened_ms,
-        incident=case.incident,
-    )
-    return after, (Announce(detail),)
-
-
-def quarantine(case: Case, at_ms: int, why: str) -> Moved:
-    """What becomes of a case whose invariants broke: out of service until an operator restores the GPU."""
-    after = Case(
-        gpu=case.gpu,
-        state=DRAINED,
-        action=harsher(case.action, Action.EVICT),
-        cause=case.cause if case.open else "quarantined",
-        fault=case.fault if case.open else "quarantined",
-        opened_ms=case.opened_ms if case.open else at_ms,
-        hard=True,
-        incident=case.incident,
-    )
-    return after, (Announce(f"quarantined: {why}"),)
-
-
-# --- the table: (step, where it may lead) -----------------------------------------------------------------
-
-STAY: Cell = stay, frozenset()
-STRAY: Cell = stray, frozenset()
-END: Cell = restore, frozenset({IN_SERVICE})
-LEAVE: Cell = leave, frozenset({IN_SERVICE})
-EVENTS: tuple[type[Event], ...] = (Failed, Recovered, Deadline, Restored, Left)
-
-TABLE: dict[CaseState, dict[type[Event], Cell]] = {
-    IN_SERVICE: {
-        Failed: (start, frozenset({DRAINING})),
-        Recovered: STAY,
-        Deadline: STRAY,
-        Restored: STAY,
-        Left: STAY,
-    },
-    DRAINING: {
-        Failed: (worsen, frozenset({DRAINING})),
-        Recovered: (relent, frozenset({DRAINING, IN_SERVICE})),
-        Deadline: (finish_drain, frozenset({DRAINED})),
-        Restored: END,
-        Left: LEAVE,
-    },
-    DRAINED: {
-        Failed: (worsen, frozenset({DRAINED})),
-        Recovered: (readmit, frozenset({DRAINED, IN_SERVICE})),
-        Deadline: STRAY,
-        Restored: END,
-        Left: LEAVE,
-    },
-}
-assert TABLE.keys() == set(CaseState), "TABLE lacks a state"
-assert all(row.keys() == set(EVENTS) for row in TABLE.values()), "TABLE has holes"
-
-
-def advance(case: Case, event: Event, policy: Policy) -> Moved:
-    """The case after `event`, and what to do in the world. Total and pure: any AssertionError is our bug."""
-    assert event.gpu == case.gpu, ("an event for another GPU", case, event)
-    step, targets = TABLE[case.state][type(event)]
-    after, intents = step(case, event, policy)
-    assert after == case or after.state in targets, ("no such move", case, event, after)
-    assert after.gpu == case.gpu, ("identity changed", case, event, after)
-    assert (after.deadline_ms is None) == (after.state is not DRAINING), ("deadline", case, event, after)
-    assert after.open or not after.firm, ("nothing firm is in service", case, event, after)
-    softer = (case.hard, case.corruption) > (case.hard and after.hard, case.corruption and after.corruption)
-    assert not (case.open and after.open and softer), ("softened", case, event, after)
-    return after, intents
-
-
-def diagram() -> str:
-    """The table as a Mermaid state diagram; cells without a move are left out."""
-    lines = ["stateDiagram-v2"]
-    lines += [f'    state "{state.value}" as {_id(state)}' for state in CaseState]
-    lines.append(f"    [*] --> {_id(IN_SERVICE)}")
-    for state, row in TABLE.items():
-        for event, (step, targets) in row.items():
-            what = f"{event.__name__}: {step.__doc__}"
-            lines += [f"    {_id(state)} --> {_id(to)}: {what}" for to in CaseState if to in targets]
-    return "\n".join(lines) + "\n"
-
-
-def _id(state: CaseState) -> str:
-    return state.name.lower()

@@ -22,6 +22,7 @@ from processors.decisions import Decisions
 from processors.fleet import Fleet, Member
 from processors.fleet_events import fleet_event
 from processors.groups import Groups, GroupsSaved
+from processors.nodes import Node, Nodes
 from processors.operator_words import obey
 from processors.versions import complaint
 from schemas.log import Checkpoint, Output, Record
@@ -65,6 +66,7 @@ class Saved(msgspec.Struct):
     members: list[Member]
     newest: list[tuple[str, int, Place]]
     groups: GroupsSaved
+    nodes: dict[str, Node] = {}
     brakes: BrakesSaved = msgspec.field(default_factory=BrakesSaved)
 
 
@@ -76,7 +78,7 @@ class ClusterTask:
         self.out = ClusterOutput(partition)
         policy = Policy()
         default = policies.from_document("default", {}).id
-        self._decide_with(Decisions(self.out, policy, default, Fleet(), Groups(policy.groups), Brakes(policy)))
+        self._decide_with(Decisions(self.out, policy, default, Fleet(), Groups(policy.groups), Nodes(), Brakes(policy)))
         self._policies: list[tuple[int, str]] = []
         self._clock_ms = 0  # the stream clock: running maximum of the append times
         self._next_offset = 0
@@ -88,9 +90,9 @@ class ClusterTask:
             LinkStatus: self._group_event,
             Bandwidth: self._group_event,
             Placement: self._group_event,
-            CommandResult: lambda result: None,
-            Serving: lambda serving: None,
-            Revalidated: lambda answer: None,
+            CommandResult: lambda result: self.decisions.workflow.take_result(result),
+            Serving: lambda serving: self.decisions.workflow.take_serving(serving),
+            Revalidated: lambda checked: self.decisions.workflow.take_check(checked),
             Operator: self._operator,
             PolicyChange: self._change_policy,
             Tick: lambda tick: None,
@@ -125,8 +127,9 @@ class ClusterTask:
         members = [self.fleet.members[key] for key in sorted(self.fleet.members)]
         newest = [(stage, partition, place) for (stage, partition), place in sorted(self._newest.items())]
         policy, policy_id = msgspec.to_builtins(self.decisions.policy), self.decisions.policy_id
-        groups, brakes = self.groups.save(), self.decisions.brakes.save()
-        saved = Saved(self._clock_ms, policy, policy_id, self._policies, members, newest, groups, brakes)
+        groups, nodes = self.groups.save(), self.decisions.workflow.nodes.save()
+        brakes = self.decisions.brakes.save()
+        saved = Saved(self._clock_ms, policy, policy_id, self._policies, members, newest, groups, nodes, brakes)
         return checkpoints.pack(VERSION, self._next_offset, saved)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -134,7 +137,7 @@ class ClusterTask:
         policy = msgspec.convert(known(saved.policy, Policy), Policy)
         fleet, groups = Fleet(saved.members), Groups(policy.groups, saved.groups)
         brakes = Brakes(policy, saved.brakes)
-        self._decide_with(Decisions(self.out, policy, saved.policy_id, fleet, groups, brakes))
+        self._decide_with(Decisions(self.out, policy, saved.policy_id, fleet, groups, Nodes(saved.nodes), brakes))
         self._policies = saved.policies
         self._clock_ms = saved.clock_ms
         self._newest = {(stage, partition): place for stage, partition, place in saved.newest}
@@ -159,9 +162,10 @@ class ClusterTask:
         member, first, former = self.fleet.arrive(change)
         if former is not None:  # its UUID is known now: readers find its state under the new key
             self.out.tombstone(former)
-            self.decisions.schedule(member.case)
+            self.decisions.workflow.forget(former.case)
+            self.decisions.adopt(member.case)
             if member.case.open:
-                self.out.eviction(member, f"was {former.key}")
+                self.out.eviction(member, f"was {former.key}", self.decisions.policy)
         if first:
             for neighbour in self.fleet.neighbours(member):
                 if neighbour.case.takes_node:
@@ -177,6 +181,7 @@ class ClusterTask:
         self.decisions.deliver(member, case.Left(member.key, self.out.now_ms))
         self.out.tombstone(member)
         self.fleet.remove(member.key)
+        self.decisions.workflow.forget(member.case)
         self.groups.forget(member.key)
 
     def _operator(self, word: Operator) -> None:
@@ -190,6 +195,8 @@ class ClusterTask:
             return
         for gpu in gpus:
             self.decisions.see(gpu)
+        if isinstance(event, Inventory):
+            self.decisions.workflow.take_inventory(event)
 
     def _change_policy(self, change: PolicyChange) -> None:
         identity = (change.ts, change.id)

@@ -39,7 +39,7 @@ def asked_out(member: Member, policy: Policy) -> bool:
 def failed(member: Member, now_ms: int) -> Failed:
     """Evidence against a GPU that is asked out."""
     reason = next(reason for _, reason in sorted(member.groups.items()) if reason.level == "evict")
-    return Failed(member.key, now_ms, action=Action.EVICT, cause=reason.text, fault=FAULT)
+    return Failed(member.key, now_ms, action=Action.EVICT, cause=reason.text, fault=FAULT, evidence_ms=reason.since)
 
 
 def concerned(news: News, fleet: Fleet, now_ms: int) -> list[Member]:

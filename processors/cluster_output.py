@@ -59,7 +59,7 @@ class ClusterOutput:
             member.shown = shown
             self._say(topics.DECISIONS, member.key, "decision", encode(decision), urgent=True)
 
-    def eviction(self, member: Member, detail: str) -> None:
+    def eviction(self, member: Member, detail: str, policy: Policy) -> None:
         case = member.case
         eviction = Eviction(
             **self._identity(member),
@@ -70,6 +70,13 @@ class ClusterOutput:
             opened=case.opened_ms,
             detail=detail,
             incident=case.incident,
+            waits=case.waits,
+            deadline=case.deadline_ms,
+            in_flight=case.in_flight,
+            attempts=case.lately(self.now_ms, policy),
+            order=case.order,
+            cancel=case.cancel,
+            step=case.step,
         )
         self._say(topics.EVICTIONS, member.key, "eviction", encode(eviction), urgent=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -13,6 +13,8 @@ from schemas.states import Condition
 from schemas.weights import FULL_ABOVE, ZERO_AT, weight_of_score
 
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)]
+Limit = Annotated[float, msgspec.Meta(ge=1.0, le=3_600.0)]
 
 
 class GroupsPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -29,6 +31,53 @@ class GroupsPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     evict: bool = False
 
 
+class WorkflowPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What follows once a GPU is drained.
+
+    enabled: GPUs are removed, reset, diagnosed and put back. Otherwise a case stops at `drained`, and says what would
+    follow. acknowledged: an adapter of a scheduler answers: a drain ends when nothing runs any more, what still runs
+    at its end is ended, and nothing is reset before the scheduler has removed it. Otherwise drains end by time alone.
+
+    force_timeout_s: how long the scheduler may take to end what still runs. reset_s, diagnose_s: the limits of the
+    tools, as the agents have them. diagnose_level: of `dcgmi diag`. probation_s: how long a GPU that has passed is
+    watched without traffic.
+
+    attempts_max, attempts_days: a GPU that was reset so often for the same fault within so many days is not reset once
+    more: it is to be replaced (a hard fault), or an operator decides. cool_down_s: between two resets of one GPU, and
+    before an order that could not be done is given again. order_tries: how often it is given in all.
+    no_reset: faults (`Eviction.fault`) that a reset does not touch: the diagnostic follows at once.
+
+    release: who releases a GPU whose outputs may have been wrong, once it has passed its diagnostic: "operator";
+    "revalidation", those who have checked its outputs; "diagnostic" alone. In the last two cases the node stage has to
+    take the diagnostic's word, too: `node.release_by_diagnostic`.
+    """
+
+    enabled: bool = False
+    acknowledged: bool = False
+    force_timeout_s: Seconds = 30.0
+    reset_s: Limit = 60.0
+    diagnose_s: Limit = 300.0
+    diagnose_level: Annotated[int, msgspec.Meta(ge=1, le=4)] = 2
+    probation_s: Seconds = 300.0
+    attempts_max: Annotated[int, msgspec.Meta(ge=0, le=100)] = 3
+    attempts_days: Annotated[float, msgspec.Meta(ge=0.0, le=365.0)] = 7.0
+    cool_down_s: Seconds = 900.0
+    order_tries: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
+    no_reset: tuple[str, ...] = (
+        "clocks",
+        "gone",
+        "memory_temperature",
+        "power_brake",
+        "presence",
+        "telemetry_source",
+        "temperature",
+        "temperature_margin",
+        "thermal_violation",
+        "tp_group",
+    )
+    release: Literal["operator", "revalidation", "diagnostic"] = "operator"
+
+
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """gpus_out_max: GPUs out of service at once that discretionary removals may add up to; None = no budget.
 
@@ -37,15 +86,16 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     weight_zero_at: a score up to here gets no traffic. weight_full_above: a score above gets all of it;
     between them the weight is the score. groups: tensor-parallel groups. budgets: limits per unit, beside those of the
     fleet. steps: limits of what is done to GPUs that are out. storm: when all of that stops. operators: keys of those
-    who may speak to the fleet, by name; none = words need no signature.
+    who may speak to the fleet, by name; none = words need no signature. workflow: what follows a drain.
     """
 
     gpus_out_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = 50
     gpus_out_share: Share = 0.1
-    drain_timeout_s: Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)] = 30.0
+    drain_timeout_s: Seconds = 30.0
     weight_zero_at: Share = ZERO_AT
     weight_full_above: Share = FULL_ABOVE
     groups: GroupsPolicy = GroupsPolicy()
+    workflow: WorkflowPolicy = WorkflowPolicy()
     budgets: UnitLimits = UnitLimits()
     steps: StepLimits = StepLimits()
     storm: StormPolicy = StormPolicy()

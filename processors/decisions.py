@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import heapq
 
-from processors import admission, case, cluster_groups, operator_words
+from processors import admission, case, case_table, cluster_groups, gate, operator_words
 from processors.brakes import Brakes
+from processors.budget import NODES
 from processors.case import Announce, Case, Event, Failed, RemoveNode
 from processors.cluster_output import ClusterOutput
 from processors.cluster_policy import Policy
 from processors.fleet import Fleet, Member
 from processors.groups import Groups
+from processors.nodes import Nodes
+from processors.revalidation import CONFIRMED
+from processors.workflow import Workflow
 from schemas.records import ConditionChange
 from schemas.states import Action, Condition
 
@@ -19,7 +23,14 @@ class Decisions:
     """The fleet with its cases and groups. Once a record is taken in, `settle` decides what that has changed."""
 
     def __init__(
-        self, out: ClusterOutput, policy: Policy, policy_id: str, fleet: Fleet, groups: Groups, brakes: Brakes
+        self,
+        out: ClusterOutput,
+        policy: Policy,
+        policy_id: str,
+        fleet: Fleet,
+        groups: Groups,
+        nodes: Nodes,
+        brakes: Brakes,
     ) -> None:
         self.out = out
         self.policy = policy
@@ -28,18 +39,23 @@ class Decisions:
         self.groups = groups
         self.brakes = brakes
         brakes.attach(fleet, groups)
+        self.workflow = Workflow(self, nodes)
         self._deadlines: list[tuple[int, str]] = []  # a heap; what its case no longer bears out is void
         self._touched: dict[str, None] = {}  # members whose decision may change, in order
         for gpu in groups.gpus:
             groups.recall(gpu, cluster_groups.presence(fleet.members.get(gpu)))
         for member in fleet.members.values():
-            self.schedule(member.case)
+            self._schedule(member.case)
+            self.workflow.recall(member.case)
 
     def apply(self, policy: Policy, policy_id: str) -> None:
         """Decide by `policy` from now on, also what was judged before."""
         self.policy, self.policy_id = policy, policy_id
         self.groups.change_policy(policy.groups)
         self.brakes.apply(policy)
+        self.workflow.stir()
+        if not policy.workflow.enabled:
+            self.workflow.withdraw(lambda member: gate.own(member.case, self.out.now_ms, policy).why)
         for key in sorted(self.fleet.members):
             self.judge(self.fleet.members[key])
 
@@ -56,7 +72,7 @@ class Decisions:
                 self.settle()
         self.out.now_ms = clock_ms
         self.brakes.look(clock_ms)
-        if self.groups.expire(clock_ms) or operator_words.expire(self, clock_ms):
+        if any([self.groups.expire(clock_ms), operator_words.expire(self, clock_ms), self.brakes.turned]):
             self.settle()
 
     def _due_ms(self) -> int | None:
@@ -81,6 +97,7 @@ class Decisions:
                 self.deliver(member, self._failed(member))
             elif member.change.condition is not Condition.UNKNOWN:
                 self.deliver(member, case.Recovered(member.key, self.out.now_ms))
+        self.workflow.touch(member)
         self._touch(member)
 
     def node_goes(self, member: Member, cause: str, incident: str) -> None:
@@ -99,19 +116,21 @@ class Decisions:
     def deliver(self, member: Member, event: Event) -> None:
         before = member.case
         try:
-            member.case, intents = case.advance(before, event, self.policy)
+            member.case, intents = case_table.advance(before, event, self.policy)
         except AssertionError as broken:
             why = f"broken invariant: {broken}"
             self.out.dead_letter(why)
-            member.case, intents = case.quarantine(before, self.out.now_ms, why)
+            member.case, intents = case_table.quarantine(before, self.out.now_ms, why)
         if member.case.open:
             self.fleet.end_wait(member)
-        if member.case.deadline_ms != before.deadline_ms:
-            self.schedule(member.case)
+        if member.case is not before:
+            if member.case.deadline_ms != before.deadline_ms:
+                self._schedule(member.case)
+            self.workflow.follow(before, member.case)
         self._touch(member)
         for intent in intents:
             if isinstance(intent, Announce):
-                self.out.eviction(member, intent.detail)
+                self.out.eviction(member, intent.detail, self.policy)
             elif isinstance(intent, RemoveNode):
                 for neighbour in self.fleet.neighbours(member):
                     self.node_goes(neighbour, intent.cause, intent.incident)
@@ -122,21 +141,32 @@ class Decisions:
         self.brakes.note(member, self.out.now_ms)
         self._touched[member.key] = None
 
-    def schedule(self, case: Case) -> None:
+    def adopt(self, case: Case) -> None:
+        """To be told of a case whose GPU has another name now."""
+        self._schedule(case)
+        self.workflow.follow(None, case)
+
+    def _schedule(self, case: Case) -> None:
         if case.deadline_ms is not None:
             heapq.heappush(self._deadlines, (case.deadline_ms, case.gpu))
 
     # --- case -> decision ----------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Admit removals, firm ones first, then the worst score; judge groups; then decide what has changed."""
+        """Move on cases; admit removals, firm ones first, then the worst score; judge groups; then decide what has
+        changed.
+        """
         members = self.fleet.members
         self._touched.update(dict.fromkeys(self.brakes.regroup()))
+        self._heed_brakes()
+        self.workflow.settle()
         if self.fleet.waiting:
             self._admit()
-        while self._judge_groups():  # a GPU that goes for its group's sake may change another group
+        while any([self._heed_brakes(), self._judge_groups()]):  # who goes for its group's sake may change another one
+            self.workflow.settle()
             if self.fleet.waiting:
                 self._admit()
+        self.workflow.settle()  # who has just been taken out with its node, out of a step that waited
         touched, self._touched = self._touched, {}
         for key in touched:
             if key in members:
@@ -144,6 +174,14 @@ class Decisions:
                 member.weight = self._weight(member)
                 self.fleet.note(member)
                 self.out.decision(member, member.weight, self.policy, self.policy_id)
+
+    def _heed_brakes(self) -> bool:
+        """Brakes have come or gone: orders that have not begun are taken back, and all at the second gate ask again."""
+        turned, self.brakes.turned = self.brakes.turned, False
+        if turned:
+            self.workflow.withdraw(self.brakes.stopped)
+            self.workflow.stir()
+        return turned
 
     def _judge_groups(self) -> bool:
         """Tell groups who has come and gone, and members what they are to blame for; whether there was any news."""
@@ -163,19 +201,26 @@ class Decisions:
 
     def _admit(self) -> None:
         """Those that waited before wait on, and cost nothing, until what holds them back lets go."""
-        candidates = admission.candidates(self.fleet, self.brakes, self._touched.keys())
-        wide = self.brakes.wide()
-        for member in candidates:
-            held_by = self.brakes.opening(member, wide)
-            if held_by:
-                self.fleet.hold(member, held_by)
-            else:
-                self.deliver(member, self._failed(member))
-                wide = self.brakes.wide()
+        while True:
+            candidates = admission.candidates(self.fleet, self.brakes, self._touched.keys())
+            wide = self.brakes.wide()
+            for member in candidates:
+                held_by = self.brakes.opening(member, wide)
+                if held_by:
+                    self.fleet.hold(member, held_by)
+                else:
+                    self.deliver(member, self._failed(member))
+                    wide = self.brakes.wide()
+            if not (self.fleet.tally.out.begun and NODES in self.fleet.held):
+                return
 
     def _gate(self, member: Member) -> str:
-        """What holds back a removal, reset or diagnosis of a GPU that is out, in words; "" = nothing does."""
-        return self.brakes.step(member, self.out.now_ms)
+        """The second gate: what a drained GPU waits for before it is removed and reset; "" = it may.
+
+        Asked again before each order to reset it; it is itself in one of `processors.case.DISRUPTIVE` then.
+        """
+        own = gate.own(member.case, self.out.now_ms, self.policy)
+        return own.why or self.brakes.step(member, self.out.now_ms)
 
     def _weight(self, member: Member) -> float:
         if member.case.open:
@@ -212,7 +257,14 @@ class Decisions:
             hard=change.hard,
             corruption=change.corruption,
             incident=change.incident,
+            evidence_ms=change.evidence,
+            corrupt_ms=_corrupt_ms(change),
         )
+
+
+def _corrupt_ms(change: ConditionChange) -> int:
+    """The newest evidence of corruption; where no reason tells, the newest evidence."""
+    return max((reason.since for reason in change.reasons if reason.signal in CONFIRMED), default=change.evidence)
 
 
 def _cause(change: ConditionChange) -> str:

@@ -8,12 +8,10 @@ from typing import NamedTuple
 import msgspec
 
 from processors.budget import Capacity
-from processors.case import PLANNED, Case
+from processors.case import DISRUPTIVE, PLANNED, Case, of_one
 from processors.tally import Tally
 from schemas.records import ConditionChange, Decision, Reason, Standing, gpu_key
-from schemas.states import Action, CaseState, Condition, Step
-
-DISRUPTIVE = frozenset({Step.REMOVING, Step.RESETTING, Step.DIAGNOSING})
+from schemas.states import Action, CaseState, Condition
 
 
 class Shown(msgspec.Struct, frozen=True, array_like=True):
@@ -72,7 +70,7 @@ class Member(msgspec.Struct, omit_defaults=True):
     @property
     def disrupted(self) -> bool:
         """Its workers are being removed, or it is being reset or diagnosed."""
-        return getattr(self.case, "step", Step.IN_SERVICE) in DISRUPTIVE
+        return self.case.step in DISRUPTIVE
 
     @property
     def blind(self) -> bool:
@@ -141,10 +139,6 @@ class Fleet:
     def nodes_known(self) -> int:
         return len(self._nodes)
 
-    def of_node(self, node: str) -> list[Member]:
-        """Its known GPUs, by key."""
-        return [self.members[key] for key in sorted(self._nodes.get(node, ()))]
-
     def find(self, node: str, uuid: str, bdf: str) -> Member | None:
         """The GPU of that name; a slot does not answer for a UUID that it is known not to hold."""
         slot = gpu_key(node, "", bdf)
@@ -152,7 +146,11 @@ class Fleet:
 
     def neighbours(self, member: Member) -> list[Member]:
         """The other known GPUs of its node, by key."""
-        return [self.members[key] for key in sorted(self._nodes[member.change.node]) if key != member.key]
+        return [other for other in self.on_node(member.change.node) if other.key != member.key]
+
+    def on_node(self, node: str) -> list[Member]:
+        """The known GPUs of a node, by key."""
+        return [self.members[key] for key in sorted(self._nodes.get(node, ()))]
 
     def arrive(self, change: ConditionChange) -> Arrival:
         """Make `change` the newest judgement of its GPU, which is found by UUID or slot, or added."""
@@ -166,7 +164,7 @@ class Fleet:
         if former is not None:
             # One GPU, two names: of two cases the firmer one stays, and the UUID keeps what it has shown.
             cases = (former.case,) if member is None else (member.case, former.case)
-            case = msgspec.structs.replace(max(cases, key=lambda case: (case.open, case.firm)), gpu=key)
+            case = of_one(key, *cases)
             weight = former.weight if member is None else member.weight
             shown = None if member is None else member.shown
             said = former if former.words or member is None else member

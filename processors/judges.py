@@ -22,6 +22,7 @@ from processors.state import View
 from processors.verdicts import Verdicts
 from processors.waves import Round
 from schemas import records
+from schemas.operators import BY_POLICY
 
 Array = npt.NDArray[Any]
 
@@ -216,7 +217,7 @@ class Judges:
             self.revalidations.restored(row, report.clock_ms)
             self.faults.log.restart(row)
             note = "a diagnostic passed, and node.release_by_diagnostic is set"
-            self.out.restored(cause, row, report.clock_ms, "the policy", note)
+            self.out.restored(cause, row, report.clock_ms, BY_POLICY, note)
 
     def restore_gpu(self, cause: Cause, row: int, clock_ms: int) -> None:
         """An operator vouches for the GPU: latches open, and the verdict improves without waiting."""

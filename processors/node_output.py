@@ -144,6 +144,11 @@ class NodeOutput:
         told = records.Revalidation(ts=ts, **self._identity(row), gi=gi, ci=ci, **episode._asdict())
         self._add(cause, topics.REVALIDATIONS, self.key(row), "revalidation", told, urgent=True)
 
+    def revalidated(self, record: Record, answer: records.Revalidated) -> None:
+        """For those who ask what has been answered: of all that is observed that would take long to find."""
+        key = gpu_key(answer.node, answer.uuid, answer.bdf)
+        self._add(Cause(record.offset, record.ts, -1), topics.REVALIDATED, key, record.kind, answer, urgent=True)
+
     def restored(self, cause: Cause, row: int, ts: int, author: str, note: str) -> None:
         """To the cluster stage: the GPU's case is over, though no operator has said so."""
         of = self._identity(row)

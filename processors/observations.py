@@ -15,7 +15,7 @@ from processors.judges import Judges
 from processors.node_output import Cause
 from processors.observed import FOR_CLUSTER, OF_NODE
 from processors.signal import Report
-from schemas import records
+from schemas import records, revalidations
 from schemas.log import Record
 
 Array = npt.NDArray[Any]
@@ -48,8 +48,10 @@ class Observations:
         self._handle: dict[type[Any], Callable[[Record, NodeState, Any, Then], None]] = {
             records.Inventory: self._inventory,
             records.KernelFault: self._kernel_fault,
+            records.CommandResult: self._command_result,
             records.Operator: self._operator,
             records.Placement: self._placement,
+            records.Revalidated: self._revalidated,
         }
 
     def take(self, record: Record, node: NodeState, observation: Any, then: Then) -> None:
@@ -89,8 +91,21 @@ class Observations:
             if isinstance(observation, records.Diagnostic) and observation.result == "pass" and observation.level >= 2:
                 self.faults.vouched(Cause(record.offset, record.ts), int(rows[0]), then.clock_ms, operator=False)
 
+    def _command_result(self, record: Record, node: NodeState, result: records.CommandResult, then: Then) -> None:
+        self.out.forward(record, result)
+        ts = min(result.ts - then.shift_ms, record.ts + AHEAD_MS)
+        rows = np.array(self.roster.rows_of(node.name), "i8")
+        self.judges.presence.commanded(rows, result, then.credit_ms, max(0, then.clock_ms - ts))
+
     def _placement(self, record: Record, node: NodeState, placement: records.Placement, then: Then) -> None:
         self.out.forward(record, placement)
+
+    def _revalidated(self, record: Record, node: NodeState, answer: records.Revalidated, then: Then) -> None:
+        if why := revalidations.fault(answer):
+            self.out.dead_letter(record, why)
+            return
+        self.out.revalidated(record, answer)
+        self._report(record, node, answer, then)
 
     def _kernel_fault(self, record: Record, node: NodeState, fault: records.KernelFault, then: Then) -> None:
         cause = Cause(record.offset, record.ts)

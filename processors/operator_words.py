@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 from processors import case
 from processors.brakes import EVERYWHERE
-from processors.case import Failed
+from processors.case import OPERATOR, Failed
 from processors.heard import STAGE
 from schemas import operators
 from schemas.operator_keys import in_utc
 from schemas.records import Operator, Standing
-from schemas.states import Action
+from schemas.states import Action, Step
 
 if TYPE_CHECKING:
     from processors.decisions import Decisions
     from processors.fleet import Member
 
-FAULT = "operator"  # the fault of a case that only an operator has asked for
 LONGEST_MS = 31 * 86_400_000
 
 
@@ -61,7 +60,7 @@ def expire(decisions: Decisions, now_ms: int) -> bool:
 
 def failed(member: Member, drain: Standing, now_ms: int) -> Failed:
     """What takes a GPU out that an operator drains."""
-    return Failed(member.key, now_ms, action=Action.DRAIN, cause=f"drained {_by(drain)}", fault=FAULT)
+    return Failed(member.key, now_ms, action=Action.DRAIN, cause=f"drained {_by(drain)}", fault=OPERATOR)
 
 
 def in_words(override: Standing) -> str:
@@ -75,6 +74,8 @@ def _restore(word: Operator, decisions: Decisions) -> None:
     member = decisions.fleet.find(word.node, word.uuid, word.bdf)
     if member is None:
         raise Refused(f"restore of an unknown GPU: uuid {word.uuid!r}, {word.node}/{word.bdf}")
+    if word.author == operators.BY_POLICY and member.case.step in (Step.DIAGNOSING, Step.PROBATION):
+        return  # by the diagnostic that the case itself has ordered: its own course decides
     note = f"by {word.author or 'an operator'}" + (f": {word.note}" if word.note else "")
     if member.drain is not None:
         member.drain = None
@@ -95,6 +96,7 @@ def _release(word: Operator, decisions: Decisions) -> None:
     brakes, scope = decisions.brakes, _scope(word, decisions)
     ended = brakes.end_hold(scope)
     storm = brakes.storm.release(decisions.out.now_ms, _author(word)) if scope == EVERYWHERE else ""
+    brakes.turned = brakes.turned or bool(storm)
     if ended is None and not storm:
         raise Refused(f"release of {scope}, where no hold is")
     over = f"hold of {scope} is released by {_author(word)}" if ended else ""
@@ -107,8 +109,8 @@ def _drain(word: Operator, decisions: Decisions) -> None:
         member.override, member.spent = None, False
         _stands(member, decisions)
         decisions.judge(member)
-        if member.case.open and member.case.fault != FAULT:
-            decisions.out.eviction(member, f"drained {_by(member.drain)}")
+        if member.case.open and member.case.fault != OPERATOR:
+            decisions.out.eviction(member, f"drained {_by(member.drain)}", decisions.policy)
     decisions.brakes.news = f"drain of {_scope(word, decisions)} by {_author(word)}"
 
 
@@ -154,6 +156,10 @@ def _end_overrides(word: Operator, decisions: Decisions) -> None:
         _end_override(member, decisions, f"ended by {_author(word)}")
 
 
+def _proceed(word: Operator, decisions: Decisions) -> None:
+    decisions.workflow.proceed(_members(word, decisions), word)
+
+
 def _judged_by_node(word: Operator, decisions: Decisions) -> None:
     """The node stage judges by it, and its next judgement says so."""
 
@@ -162,6 +168,7 @@ _OBEY: dict[str, Callable[[Operator, Decisions], None]] = {
     operators.RESTORE: _restore,
     operators.MAINTENANCE: _judged_by_node,
     operators.END_MAINTENANCE: _judged_by_node,
+    operators.PROCEED: _proceed,
     operators.HOLD: _hold,
     operators.RELEASE: _release,
     operators.DRAIN: _drain,
@@ -179,7 +186,7 @@ def _end_drain(member: Member, decisions: Decisions, why: str) -> None:
     member.drain = None
     _stands(member, decisions)
     decisions.brakes.news = f"drain of {member.key} is over: {why}"
-    if member.case.open and member.case.fault == FAULT and not (member.case.firm or decisions.stops(member)):
+    if member.case.open and member.case.fault == OPERATOR and not (member.case.firm or decisions.stops(member)):
         decisions.deliver(member, case.Restored(member.key, decisions.out.now_ms, f"({why})"))
     decisions.judge(member)
 
@@ -215,7 +222,7 @@ def _scope(word: Operator, decisions: Decisions) -> str:
         if not any(links.rack == word.rack for links in decisions.groups.links.values()):
             raise Refused(f"{word.action}: no inventory has named a rack {word.rack!r}")
         return f"rack {word.rack}"
-    if word.node and not fleet.of_node(word.node):
+    if word.node and not fleet.on_node(word.node):
         raise Refused(f"{word.action}: no GPU of node {word.node!r} is known")
     return f"node {word.node}" if word.node else EVERYWHERE
 
@@ -229,7 +236,7 @@ def _members(word: Operator, decisions: Decisions) -> list[Member]:
         uuids = [uuid for uuid, links in decisions.groups.links.items() if links.rack == word.rack]
         return [fleet.members[uuid] for uuid in sorted(uuids) if uuid in fleet.members]
     found = fleet.find(word.node, word.uuid, word.bdf) if word.uuid or word.bdf else None
-    return fleet.of_node(word.node) if found is None else [found]
+    return fleet.on_node(word.node) if found is None else [found]
 
 
 def _standing(word: Operator, scope: str, decisions: Decisions, *, endless: bool = False) -> Standing:

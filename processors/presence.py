@@ -1,18 +1,19 @@
 """How long each GPU has been silent, blank or missing, in credited time of the stream clock, and what its node says
-about that: that a source fails, that the agent stops, that work is planned.
+about that: that a source fails, that the agent stops, that work is planned, that a GPU is being reset.
 
 The table is the node stage's own; the signals that judge by it read `processors.signal.Fleet`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from processors.resets import Resets
 from processors.state import Column, Table
 from processors.waves import Round
 from schemas import records
@@ -41,22 +42,23 @@ COLUMNS = {
 
 
 class FleetView:
-    """`processors.signal.Fleet` over the first `count` rows. nodes: [N] a number for the node of each row."""
+    """`processors.signal.Fleet`. columns: those of `COLUMNS`, and of each GPU's node `reset_began` and `reset_over`
+    (see `processors.resets.Reset`). nodes: a number for the node of each row.
+    """
 
     def __init__(
-        self, now_ms: int, credit_ms: int, table: Table, count: int, nodes: Array, *, new_policy: bool
+        self, now_ms: int, credit_ms: int, columns: Mapping[str, Array], nodes: Array, *, new_policy: bool
     ) -> None:
         self.now_ms = now_ms
         self.new_policy = new_policy
         self._credit_ms = credit_ms
-        self._columns = {name: column[:count] for name, column in table.columns.items()}
+        self._columns = columns
         self._nodes = nodes
 
     def of(self, row: int) -> FleetView:
         """The same of one GPU."""
-        one = Table({})
-        one.columns = {name: column[row : row + 1] for name, column in self._columns.items()}
-        return FleetView(self.now_ms, self._credit_ms, one, 1, np.zeros(1, "i8"), new_policy=self.new_policy)
+        one = {name: column[row : row + 1] for name, column in self._columns.items()}
+        return FleetView(self.now_ms, self._credit_ms, one, np.zeros(1, "i8"), new_policy=self.new_policy)
 
     @property
     def node_ts(self) -> Array:
@@ -122,6 +124,16 @@ class FleetView:
         overdue = self._columns["overdue"]
         return self._since(overdue, (overdue >= 0) & (self._columns["seen"] <= overdue))
 
+    @property
+    def resetting_s(self) -> Array:
+        began, over = self._columns["reset_began"], self._columns["reset_over"]
+        return self._since(began, (began >= 0) & ((over < 0) | (self._columns["seen"] <= over)))
+
+    @property
+    def reset_over_s(self) -> Array:
+        over = self._columns["reset_over"]
+        return self._since(over, over >= 0)
+
     @cached_property
     def _node_seen(self) -> Array:
         """When any GPU of the node was last in a frame."""
@@ -148,6 +160,7 @@ class Presence:
 
     def __init__(self, capacity: int) -> None:
         self.table = Table(COLUMNS, capacity)
+        self.resets = Resets()
         self._numbers: dict[str, int] = {}  # of nodes, in the order of their first rows
         self._nodes = np.empty(0, "i8")  # by row
 
@@ -185,6 +198,11 @@ class Presence:
         elif number:  # it is well again, and has yet to say something of the GPUs
             columns["fault_told"][rows[(columns["fault"][rows] > 0) & (columns["seen"][rows] <= told)]] = credit_ms
 
+    def commanded(self, rows: Array, result: records.CommandResult, credit_ms: int, age_ms: int) -> None:
+        """Note what became of a command to the node with these rows. age_ms: for how long it has been so."""
+        heard = int(self.table.columns["seen"][rows].max(initial=NEVER))
+        self.resets.take(result, credit_ms - age_ms, heard)
+
     def plan(self, rows: Array, until_ms: int) -> None:
         """Work is planned there until then, by the stream clock."""
         columns = self.table.columns
@@ -214,4 +232,6 @@ class Presence:
         planned = self.table.columns["planned"][:count]
         if np.count_nonzero(planned):
             self.end_plan(np.flatnonzero((planned > 0) & (planned <= now_ms)), credit_ms)
-        return FleetView(now_ms, credit_ms, self.table, count, self._nodes, new_policy=new_policy)
+        columns = {name: column[:count] for name, column in self.table.columns.items()}
+        columns |= self.resets.columns(self._numbers, self._nodes, credit_ms)
+        return FleetView(now_ms, credit_ms, columns, self._nodes, new_policy=new_policy)

@@ -104,6 +104,7 @@ class Rows:
             "counters": self.counters.save(count),
             "board": self.board.save(count),
             "presence": self.presence.table.save(count),
+            "resets": self.presence.resets.save(),
             "instances": self.instances.save(),
             "revalidations": self.revalidations.table.save(count),
             "predictions": self.predictions.save(count),
@@ -120,6 +121,7 @@ class Rows:
         self.counters.load(count, saved["counters"])
         self.board.load(count, saved["board"])
         self.presence.table.load(count, saved["presence"])
+        self.presence.resets.load(saved.get("resets", []))
         self.revalidations.table.load(count, saved["revalidations"])
         for at, signal in enumerate(self.signals):
             if signal.name in saved["signals"]:

@@ -37,12 +37,15 @@ def _model(placement: Placement) -> str:
 
 
 class Ledger:
-    """GPUs that count, and how many of them each unit has. freed: units that have fewer than before."""
+    """GPUs that count, and how many of them each unit has. freed: units that have fewer than before. begun: a node has
+    its first.
+    """
 
     def __init__(self) -> None:
         self.used: dict[Unit, int] = {}
         self.kinds: dict[str, int] = {}  # how many units of a kind have any
         self.freed: set[Unit] = set()
+        self.begun = False
         self._of: dict[str, tuple[Unit, ...]] = {}
 
     def __len__(self) -> int:
@@ -72,6 +75,7 @@ class Ledger:
         self.kinds.clear()
         self._of.clear()
         self.freed.clear()
+        self.begun = False
 
     def _more(self, units: Iterable[Unit]) -> None:
         for unit in units:
@@ -79,6 +83,7 @@ class Ledger:
             self.used[unit] = count + 1
             if not count:
                 self.kinds[unit.kind] = self.kinds.get(unit.kind, 0) + 1
+                self.begun = self.begun or unit.kind == "node"
 
     def _less(self, units: Iterable[Unit]) -> None:
         for unit in units:

@@ -157,6 +157,19 @@ class Fleet(Protocol):
         ...
 
     @property
+    def resetting_s(self) -> Array:
+        """Credited seconds since the node's agent began to reset one of its GPUs, having let go of them all.
+
+        NaN if it has not, or if the GPU has spoken since the result of that came.
+        """
+        ...
+
+    @property
+    def reset_over_s(self) -> Array:
+        """Credited seconds since the result of that reset came; NaN while there is none."""
+        ...
+
+    @property
     def overdue_s(self) -> Array:
         """Credited seconds since the time for planned work is over, if the GPU has been silent since; else NaN."""
         ...

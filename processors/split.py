@@ -42,7 +42,7 @@ def keep(
         "nodes": [node for node in state["roster"]["nodes"] if node[0] in kept],
         "rows": [[column[row] for row in rows.tolist()] for column in (node_of, uuid_of, bdf_of)],
     }
-    state["judges"] = _judges(state["judges"], rows)
+    state["judges"] = _judges(state["judges"], kept, rows)
     state["faults"] = _faults(state["faults"], kept, rows)
     if not with_counts:
         state["counts"] = dict.fromkeys(state["counts"], 0)
@@ -53,7 +53,7 @@ def _names(roster: dict[str, Any]) -> Iterable[str]:
     return {*(node[0] for node in roster["nodes"]), *roster["rows"][0]}
 
 
-def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
+def _judges(saved: dict[str, Any], kept: Container[str], rows: Array) -> dict[str, Any]:
     """See `Judges.save` and `Rows.save`."""
     board = saved["board"]
     return {
@@ -67,6 +67,7 @@ def _judges(saved: dict[str, Any], rows: Array) -> dict[str, Any]:
             "verdicts": _table(board["verdicts"], rows),
         },
         "presence": _table(saved["presence"], rows),
+        "resets": [reset for reset in saved.get("resets", []) if reset[0] in kept],
         "instances": _by_row(saved["instances"], rows),
         "revalidations": _table(saved["revalidations"], rows),
         "predictions": _predictions(saved["predictions"], rows),

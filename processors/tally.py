@@ -31,7 +31,7 @@ class Tally:
         out = limited_kinds(policy.budgets)
         if nodes_limit(1, policy.budgets) is not None:
             out |= {"node"}
-        self._kinds, self._groups = (out, limited_kinds(policy.steps)), groups
+        self._kinds, self._groups = (out, limited_kinds(policy.steps) | {"node"}), groups
         self.out.clear()
         self.steps.clear()
         for member in members:

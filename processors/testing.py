@@ -252,6 +252,7 @@ _TYPES: dict[str, Any] = {
     "incident": records.Incident,
     "rate": records.Rate,
     "revalidation": records.Revalidation,
+    "revalidated": records.Revalidated,
     "inventory": records.Inventory,
     "decision": records.Decision,
     "eviction": records.Eviction,

@@ -14,6 +14,7 @@ from producers.kernel_log import KernelLog
 from producers.kmsg import Kmsg
 from producers.nvlink_status import NvlinkStatusOutput
 from producers.recording import RecordingSource
+from producers.sampling import PUBLISH_S
 from producers.simulator import SPEED, Simulator
 from producers.source import Source, SourceError
 
@@ -42,6 +43,7 @@ def open_source(
     follow: bool = False,
     own_clock: bool = False,
     interval_s: float = 1.0,
+    publish_s: float = PUBLISH_S,
     seed: int = 0,
     start_ms: int = START_MS,
     speed: float = SPEED,
@@ -54,6 +56,7 @@ def open_source(
     node: whose observations these are where they do not say it; None = this machine's name, or the file's.
     timezone: of log times that name none; None = this machine's. follow: wait for more at a log's end.
     own_clock: what a file tells is appended at its own time. interval_s: from one scrape or sample to the next.
+    publish_s: from one frame of samples to the next; 0 = each sample is one.
     The others are the simulator's (`producers.simulator.Simulator`).
 
     Raises SourceError: there is no such source.
@@ -73,11 +76,11 @@ def open_source(
         case "dcgm":
             from producers.dcgm.source import Dcgm
 
-            return Dcgm(what.removeprefix("//"), node=node, cluster=cluster, interval_s=interval_s)
+            return Dcgm(what.removeprefix("//"), node=node, cluster=cluster, interval_s=interval_s, publish_s=publish_s)
         case "nvml":
             from producers.nvml.source import Nvml
 
-            return Nvml(node=node, cluster=cluster, interval_s=interval_s)
+            return Nvml(node=node, cluster=cluster, interval_s=interval_s, publish_s=publish_s)
         case "kernel-log":
             return KernelLog(what, node=node, cluster=cluster, timezone=timezone, follow=follow, own_clock=own_clock)
         case "nvlink-status":

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from schemas import fields
+
+NAMES_MAX = 6
 
 SPECIFIED = (
     fields.ECC_SBE_VOLATILE,
@@ -52,3 +56,13 @@ CORRECTED = (  # what judges by better evidence than the specification's, or exp
 
 # Xids are no samples: sources tell them as faults. A test keeps this at least what all signals declare.
 WATCHED: tuple[int, ...] = tuple(sorted(SPECIFIED + CORRECTED))
+
+
+def in_words(some: Collection[int]) -> str:
+    """The names of `some` of them, in their order; the first few, and how many more there are."""
+    ids = [id for id in WATCHED if id in some]
+    names = [fields.FIELDS[id].name.removeprefix("DCGM_FI_DEV_") for id in ids if id not in fields.NVLINK_CRC_FLIT]
+    if set(fields.NVLINK_CRC_FLIT) <= set(ids):
+        names.append("NVLINK_CRC_FLIT_ERROR_COUNT of each link")
+    more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
+    return ", ".join(names[:NAMES_MAX]) + more

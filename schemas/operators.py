@@ -26,6 +26,7 @@ ACTIONS = {
     END_OVERRIDE: "ends it",
     PROCEED: "what a case waits for an operator with may go on",
 }
+BY_POLICY = "the policy"  # the author of a "restore" that a passed diagnostic has brought about
 CONTEXT = b"gpu-vitals operator v1\n"  # a signature made for anything else is none here
 
 _sorted = msgspec.json.Encoder(order="sorted").encode

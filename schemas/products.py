@@ -18,7 +18,8 @@ class Product(msgspec.Struct, frozen=True):
 
     nvlinks: how many leave the GPU, 0 = none. gb_per_s: of one link and direction. bridged: only where somebody has
     fitted a bridge, or the maker of the board has wired them; no link up is then no fault. pcie_generation,
-    pcie_width: of its connector, at most; 0 = not stated.
+    pcie_width: of its connector, at most; 0 = not stated. resets_alone: without the GPUs that NVLink joins it to;
+    those before Ampere do not (NVIDIA, nvidia-smi: --gpu-reset).
     """
 
     name: str
@@ -27,6 +28,7 @@ class Product(msgspec.Struct, frozen=True):
     pcie_generation: int
     pcie_width: int
     bridged: bool = False
+    resets_alone: bool = True
 
     @property
     def nvlink_gb_per_s(self) -> float:
@@ -40,7 +42,7 @@ def _model(pattern: str, product: Product) -> tuple[re.Pattern[str], Product]:
 
 # The first pattern found in the model's name counts. `\b` keeps B200 apart from GB200, H20 from H200.
 _MODELS = (
-    _model(r"\bV100-SXM", Product("V100 SXM", 6, 25.0, 3, 16)),
+    _model(r"\bV100-SXM", Product("V100 SXM", 6, 25.0, 3, 16, resets_alone=False)),
     _model(r"\bA100-SXM", Product("A100 SXM", 12, 25.0, 4, 16)),
     _model(r"\bA100\b.*PCIE", Product("A100 PCIe", 12, 25.0, 4, 16, bridged=True)),
     _model(r"\bA800-SXM", Product("A800 SXM", 8, 25.0, 4, 16)),
@@ -71,3 +73,11 @@ _MODELS = (
 def product(model: str) -> Product | None:
     """The product of a model as the driver names it ("NVIDIA H100 80GB HBM3"); None if we do not know it."""
     return next((product for pattern, product in _MODELS if pattern.search(model)), None)
+
+
+def resets_alone(model: str, peers: bool) -> bool:
+    """Whether such a GPU can be reset without others. peers: NVLinks join it to some. Of an unknown model with peers
+    nobody can tell: no.
+    """
+    known = product(model)
+    return not peers if known is None else known.resets_alone

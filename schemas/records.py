@@ -186,9 +186,10 @@ class CommandResult(Observation, kw_only=True, tag_field="kind", tag="command-re
     """What became of a command; said again after a crash: equal `id` and `state` are the same word.
 
     state: "refused" (nothing was done; `reason` says why in one word, `detail` in many), "dry-run" (it would have been
-    done), "started", and then one of "done", "failed", "indeterminate" (the agent died in the middle: look before
-    you say it again); "cancelled" before it started. id, action: the command's own; empty where it could not be read.
-    case: whose step it is. started: ms. exit_status: of the tool that was run. output: the end of what it printed.
+    done), "started" (something runs), and then one of "done", "failed", "indeterminate" (the agent died in the middle:
+    look before you say it again; it comes alone where nothing was said of a start); "cancelled" before it started.
+    id, action: the command's own; empty where it could not be read. case: whose step it is. started: ms.
+    exit_status: of the tool that was run. output: the end of what it printed.
     """
 
     id: str

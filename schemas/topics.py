@@ -37,6 +37,7 @@ INVENTORY = "inventory"
 RATES = "rates"
 SCORES = "scores"
 REVALIDATIONS = "revalidations"
+REVALIDATED = "revalidated"
 INCIDENTS = "incidents"
 PREDICTIONS = "predictions"
 FLEET_EVENTS = "fleet-events"
@@ -66,6 +67,7 @@ TOPICS: dict[str, Topic] = {
         Topic(RATES, "gpu", 7 * DAY_S, "windowed error rates, on change of class and at a slow heartbeat"),
         Topic(SCORES, "gpu", None, "score, condition and reasons with their evidence"),
         Topic(REVALIDATIONS, "gpu", 30 * DAY_S, "outputs to check again: GPU, last known good, detection, evidence"),
+        Topic(REVALIDATED, "gpu", 30 * DAY_S, "the answers: what was checked again, by whom, how many were wrong"),
         Topic(INCIDENTS, "incident", None, "related faults as one: root cause, GPUs, evidence, until it is over"),
         Topic(PREDICTIONS, "gpu", None, "what memory errors foretell: hours, confidence, recommended action"),
         Topic(FLEET_EVENTS, "cluster", 30 * DAY_S, "input of the cluster stage: conditions, operators, ticks"),

@@ -1,4 +1,4 @@
-"""Metrics of the brakes: storms, who waits for what, how far budgets are used, and operators' words that hold."""
+"""Metrics of the brakes: storms, how far budgets are used, and operators' words that hold."""
 
 from __future__ import annotations
 
@@ -42,12 +42,6 @@ def families(brakes: Iterable[Brakes]) -> Iterator[Metric]:
         ("cluster",),
         [((each.cluster,), int(each.storm > 0)) for each in known],
     )
-    yield gauge(
-        "gpu_vitals_gpus_held",
-        "GPUs that are to be taken out and wait, by the kind of brake that holds them.",
-        ("cluster", "brake"),
-        [((each.cluster, brake), count) for each in known for brake, count in _by_kind(each).items()],
-    )
     budgets = [(each.cluster, use) for each in known for use in each.budgets if not UNIT & set(use.name.split()[1:2])]
     yield gauge(
         "gpu_vitals_budget_used",
@@ -67,13 +61,6 @@ def families(brakes: Iterable[Brakes]) -> Iterator[Metric]:
         ("cluster", "what"),
         [((each.cluster, what), count) for each in known for what, count in _words(each).items()],
     )
-
-
-def _by_kind(brakes: Brakes) -> Counter[str]:
-    counts = Counter({"budget": 0, "storm": 0, "hold": 0})
-    for held_by, count in brakes.waiting.items():
-        counts[held_by.partition(":")[0]] += count
-    return counts
 
 
 def _words(brakes: Brakes) -> Counter[str]:

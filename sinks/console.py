@@ -23,7 +23,7 @@ class ConsoleSink(Sink):
     """Keeps the view; `show` draws it. facts: asked at each drawing."""
 
     name = "console"
-    topics = (topics.SCORES, topics.DECISIONS, topics.XIDS)
+    topics = (topics.SCORES, topics.DECISIONS, topics.EVICTIONS, topics.XIDS)
     rebuilds: ClassVar[bool] = True
 
     def __init__(self, facts: Callable[[], Facts], console: Console | None = None) -> None:

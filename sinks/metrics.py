@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from threading import Lock
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import msgspec
 from prometheus_client.core import Metric
@@ -19,30 +20,23 @@ from prometheus_client.registry import Collector
 
 from schemas import fields, frames, records, topics
 from schemas.log import Record
-from schemas.records import gpu_key
-from schemas.states import CaseState, Condition
+from schemas.states import Condition
 from sinks.brakes import KnownBrakes
 from sinks.brakes import families as brake_families
+from sinks.cases import Cases, evicted, workflow
 from sinks.families import Samples, counter, gauge, page
 from sinks.groups import Groups
 from sinks.groups import families as group_families
+from sinks.held import Held, held
+from sinks.order_results import Results, results
+from sinks.own_health import StageStats, source_health, stage_health
 from sinks.predictions import Predictions, foretold
 from sinks.readings import Reading, Readings
+from sinks.rechecks import Rechecks, rechecked
 from sinks.sink import Applied, Sink
 
 GPU = ("gpu_id", "hostname")
 RECENT_S = 600.0  # of what changes all the time: more would take longer to read than it is good for
-
-
-class StageStats(NamedTuple):
-    """What a stage's runner counts. lag: records of its input that it has not stepped."""
-
-    stage: str
-    records: int
-    outputs: int
-    commits: int
-    restores: int
-    lag: int
 
 
 class MetricsSink(Sink, Collector):
@@ -56,6 +50,8 @@ class MetricsSink(Sink, Collector):
         topics.PREDICTIONS,
         topics.DECISIONS,
         topics.EVICTIONS,
+        topics.REVALIDATIONS,
+        topics.REVALIDATED,
         topics.GROUPS,
         topics.BRAKES,
         topics.XIDS,
@@ -75,8 +71,10 @@ class MetricsSink(Sink, Collector):
         self._scores: dict[str, records.Score] = {}
         self._predictions = Predictions()
         self._findings: set[tuple[str, str]] = set()  # (signal, level) seen at any time: 0 now, not absent
-        self._cases: dict[str, int] = {}  # key: when its newest case was opened
-        self._evictions: Counter[tuple[str, str, str]] = Counter()
+        self._cases = Cases()
+        self._held = Held()
+        self._results = Results()
+        self._rechecks = Rechecks()
         self._xids: Counter[tuple[str, str]] = Counter()
         self._sources: dict[tuple[str, str], records.SourceStatus] = {}
         self._decisions = self._dead_letters = 0
@@ -84,18 +82,21 @@ class MetricsSink(Sink, Collector):
         self._corrected: dict[int, dict[str, int]] = {}  # what each part of the node stage has put right so far
 
     async def apply(self, topic: str, records: Sequence[Record], partition: int = 0) -> None:
-        take = {
+        takers: dict[str, Callable[[Record], None]] = {
             topics.OBSERVATIONS: self._take_observation,
             topics.SCORES: self._take_score,
             topics.PREDICTIONS: self._predictions.take,
             topics.DECISIONS: self._take_decision,
-            topics.EVICTIONS: self._take_eviction,
+            topics.EVICTIONS: self._cases.take,
+            topics.REVALIDATIONS: partial(self._rechecks.take, topic),
+            topics.REVALIDATED: partial(self._rechecks.take, topic),
             topics.GROUPS: self._groups.take,
             topics.BRAKES: self._brakes.take,
             topics.XIDS: self._take_xid,
             topics.FLEET_EVENTS: self._take_fleet_event,
             topics.DEAD_LETTER: self._take_dead_letter,
-        }[topic]
+        }
+        take = takers[topic]
         with self._lock:
             for record in self._applied.fresh(topic, partition, records):
                 try:
@@ -115,6 +116,8 @@ class MetricsSink(Sink, Collector):
         elif record.kind == "source":
             status = _status(record.value)
             self._sources[status.source, status.node] = status
+        elif record.kind == "command-result":
+            self._results.take(record)
 
     def _take_score(self, record: Record) -> None:
         if not record.value:
@@ -126,15 +129,7 @@ class MetricsSink(Sink, Collector):
 
     def _take_decision(self, record: Record) -> None:
         self._decisions += bool(record.value)
-
-    def _take_eviction(self, record: Record) -> None:
-        if not record.value:
-            return
-        eviction = _eviction(record.value)
-        key = gpu_key(eviction.node, eviction.uuid, eviction.bdf)
-        if eviction.state is not CaseState.IN_SERVICE and self._cases.get(key) != eviction.opened:
-            self._cases[key] = eviction.opened
-            self._evictions[key, eviction.node, eviction.fault or "unknown"] += 1
+        self._held.take(record)
 
     def _take_xid(self, record: Record) -> None:
         xid = _xid(record.value)
@@ -153,7 +148,8 @@ class MetricsSink(Sink, Collector):
             scores = dict(self._scores)
             predictions = self._predictions.pressing()
             findings = sorted(self._findings)
-            evictions, xids = dict(self._evictions), dict(self._xids)
+            cases, holding, rechecks = self._cases.seen(), self._held.counts(), self._rechecks.all()
+            answers, xids = dict(self._results.counts), dict(self._xids)
             sources, unreadable = dict(self._sources), dict(self._unreadable)
             groups, brakes = self._groups.verdicts, self._brakes.all
             decisions, dead_letters = self._decisions, self._dead_letters
@@ -162,13 +158,12 @@ class MetricsSink(Sink, Collector):
                 corrected.update(counts)
         yield from _health(scores)
         yield from _telemetry(readings)
-        yield counter(
-            "dynamo_gpu_eviction",
-            "Times a GPU was taken out of service.",
-            (*GPU, "reason"),
-            evictions.items(),
-        )
+        yield from evicted(cases)
         yield from _fleet(scores, findings)
+        yield from workflow(cases)
+        yield from held(holding)
+        yield from results(answers)
+        yield from rechecked(rechecks)
         yield from foretold(predictions)
         yield from group_families(groups)
         yield from brake_families(brakes)
@@ -187,12 +182,11 @@ class MetricsSink(Sink, Collector):
             ("topic",),
             [((topic,), count) for topic, count in unreadable.items()],
         )
-        yield from _source_health(sources)
-        yield from _stage_health(self._stages())
+        yield from source_health(sources)
+        yield from stage_health(self._stages())
 
 
 _score = msgspec.json.Decoder(records.Score).decode
-_eviction = msgspec.json.Decoder(records.Eviction).decode
 _xid = msgspec.json.Decoder(records.Xid).decode
 _tick = msgspec.json.Decoder(records.Tick).decode
 _status = msgspec.json.Decoder(records.SourceStatus).decode
@@ -261,42 +255,4 @@ def _fleet(scores: dict[str, records.Score], findings: list[tuple[str, str]]) ->
         "GPUs whose score a signal lowers now, by signal and level.",
         ("signal", "level"),
         [(finding, now[finding]) for finding in findings],
-    )
-
-
-def _source_health(sources: dict[tuple[str, str], records.SourceStatus]) -> Iterator[Metric]:
-    labels = ("source", "node")
-    yield gauge(
-        "gpu_vitals_source_up",
-        "Whether a source could be read at its last try; absent once it has ended.",
-        labels,
-        [(at, status.state == "ok") for at, status in sources.items() if status.state != "ended"],
-    )
-    yield counter(
-        "gpu_vitals_source_lost",
-        "Observations that a source knows it has lost.",
-        labels,
-        [(at, status.lost) for at, status in sources.items()],
-    )
-
-
-def _stage_health(stats: Iterable[StageStats]) -> Iterator[Metric]:
-    stages = list(stats)
-    for name, text in (
-        ("records", "Records a stage has stepped."),
-        ("outputs", "Records a stage has derived and committed."),
-        ("commits", "Commits of a stage."),
-        ("restores", "Times a stage has started from its checkpoint and position."),
-    ):
-        yield counter(
-            f"gpu_vitals_stage_{name}",
-            text,
-            ("stage",),
-            [((each.stage,), getattr(each, name)) for each in stages],
-        )
-    yield gauge(
-        "gpu_vitals_stage_lag_records",
-        "Records of its input that a stage has not stepped yet.",
-        ("stage",),
-        [((each.stage,), each.lag) for each in stages],
     )

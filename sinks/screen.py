@@ -96,13 +96,15 @@ def _worst(view: View, width: int, room: int) -> Iterator[Text]:
     for key, score in shown:
         decision = view.decisions.get(key)
         weight = f"{decision.weight:.2f}" if decision else "-"
-        state = decision.state if decision else CaseState.IN_SERVICE
+        case = view.cases.get(key)
+        state = case.step if case and case.step else decision.state if decision else CaseState.IN_SERVICE
+        waits = f" (waits: {case.waits})" if case and case.waits else ""
         held = f" (held: {decision.held_by})" if decision and decision.held_by else ""
         yield Text.assemble(
             (f"  {score.condition.value:<9}", COLOURS[score.condition]),
-            f"{_gpu(score.node, score.uuid, score.bdf, width)} {weight:>6} {state:<11}",
+            f"{_gpu(score.node, score.uuid, score.bdf, width)} {weight:>6} {state:<12}",
             _why(score.reasons),
-            (held, "cyan"),
+            (held or waits, "cyan"),
         )
     if not shown:
         yield Text("  none: every GPU is healthy" if view.scores else "  no GPU has been judged yet", "dim")

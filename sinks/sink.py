@@ -19,6 +19,8 @@ class Sink(ABC):
     topics: what it reads. rebuilds: a view that starts from the oldest retained record each time (metrics,
     console); otherwise it resumes behind what it has applied (streams, effects). recent_s: topics of which a
     view needs only the newest so many seconds; it may be given more. batch_max: records given at once.
+    outage: why a sink that works beside `apply` cannot do so now; "" = it can. alone: a view of which one process at a
+    time is given anything; others stand by.
     """
 
     name: ClassVar[str]
@@ -26,6 +28,8 @@ class Sink(ABC):
     rebuilds: ClassVar[bool] = False
     recent_s: ClassVar[Mapping[str, float]] = {}
     batch_max: ClassVar[int] = 512
+    outage: str = ""
+    alone: ClassVar[bool] = False
 
     @abstractmethod
     async def apply(self, topic: str, records: Sequence[Record], partition: int = 0) -> None:
@@ -35,7 +39,11 @@ class Sink(ABC):
         """
 
     def caught_up(self) -> None:
-        """A view has been given all that was there when it started. Called once; what follows is news."""
+        """A view has been given all that was there when it started. Called once (of one that is alone: each time
+        that it takes its place); what follows is news."""
+
+    async def let_go(self) -> None:
+        """Of one that is alone: another process has its place now. Nothing is done until it has `caught_up` again."""
 
     async def close(self) -> None:
         """Flush and let go; harmless twice."""

@@ -1,4 +1,4 @@
-"""The state behind the live view: newest score and decision of each GPU, latest events and decisions."""
+"""The state behind the live view: newest score, decision and case of each GPU, latest events and decisions."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class View:
     def __init__(self) -> None:
         self.scores: dict[str, records.Score] = {}
         self.decisions: dict[str, records.Decision] = {}
+        self.cases: dict[str, records.Eviction] = {}  # of GPUs that are out
         self.events: deque[records.Xid] = deque(maxlen=LATEST)
         self.changes: deque[Change] = deque(maxlen=LATEST)
 
@@ -48,12 +49,20 @@ class View:
         """Raises ValueError for a record that cannot be read."""
         if topic == topics.XIDS:
             self.events.append(_xid(record.value))
+        elif topic == topics.EVICTIONS:
+            self._case(record)
         elif not record.value:
             (self.scores if topic == topics.SCORES else self.decisions).pop(record.key, None)
         elif topic == topics.SCORES:
             self.scores[record.key] = _score(record.value)
         else:
             self._decided(record.key, _decision(record.value))
+
+    def _case(self, record: Record) -> None:
+        case = _eviction(record.value) if record.value else None
+        self.cases.pop(record.key, None)
+        if case is not None and case.state is not CaseState.IN_SERVICE:
+            self.cases[record.key] = case
 
     def _decided(self, key: str, decision: records.Decision) -> None:
         known = self.decisions.get(key)
@@ -64,5 +73,6 @@ class View:
 
 
 _score = msgspec.json.Decoder(records.Score).decode
+_eviction = msgspec.json.Decoder(records.Eviction).decode
 _decision = msgspec.json.Decoder(records.Decision).decode
 _xid = msgspec.json.Decoder(records.Xid).decode

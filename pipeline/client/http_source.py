@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pipeline.client.event_lines import EventLines, StreamEvent
 from pipeline.client.said import Said
 from pipeline.client.source import BACKOFF_S, Tries, Troubles
 from pipeline.client.view import View
 from pipeline.errors import UsageProblem
+from sinks.event_lines import EventLines, StreamEvent
 from sinks.event_stream import HEARTBEAT_S, STREAM
 from sinks.fleet import AsOf
 

@@ -14,7 +14,7 @@ from pipeline.errors import UsageProblem
 if TYPE_CHECKING:
     from pipeline.settings import Settings
 
-NAMES = ("metrics", "decisions", "console", "webhook", "stream", "tickets")
+NAMES = ("metrics", "decisions", "console", "webhook", "stream", "tickets", "commander", "scheduler")
 LISTENS = {"metrics": "9108", "decisions": "9109"}  # by itself; the others only where they are told to
 OF_WEBHOOK = "only `gpu-vitals sink webhook` takes it"
 
@@ -58,6 +58,8 @@ def command(
         webhook    POSTs each decision to --url, in order, until it is taken
         stream     JSON lines of decisions; goes on behind what it has written
         tickets    one for each incident that needs a person, where the table [tickets] of the settings says
+        commander  tells nodes to reset and diagnose what is out of service, with the key of the table [commander]
+        scheduler  asks the scheduler that the table [scheduler] names to take GPUs out, and to put them back
 
     Those that listen also serve /healthz, /readyz, and in /metrics how far they are. Nothing can be changed over
     HTTP. Outages of Kafka or of a receiver are waited for; nothing is lost.
@@ -78,6 +80,7 @@ def command(
         changes_only=changes_only,
         live_view=name == "console" and sys.stdout.isatty() and not settings.json,
         tickets=settings.tickets,
+        settings=settings,
     )
     run(name, settings.kafka, options)
 

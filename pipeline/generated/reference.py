@@ -18,17 +18,21 @@ from pipeline.generated import fault_pages, json_schemas
 from pipeline.generated.incident_page import incidents
 from pipeline.generated.markdown import code, fence, page, prose, table
 from pipeline.topology import STAGES
-from processors import case
+from processors import case_table
 from processors.policy import unit
 from processors.signal import Signal, discover
 from schemas import frames, records, topics
 from schemas.fields import FIELDS
-from schemas.states import CaseState
+from schemas.states import Step
+from sinks.commander.sink import CommanderSink
 from sinks.decisions_http import DecisionPages
 from sinks.fleet import Fleet
 from sinks.follower_metrics import FollowerMetrics, FollowerStats
 from sinks.metrics import MetricsSink
+from sinks.schedulers.http import HttpScheduler
+from sinks.schedulers.sink import Reports, SchedulerSink
 from sinks.tickets.dry_run import DryRun
+from sinks.tickets.http_client import Secret
 from sinks.tickets.memory import Memory
 from sinks.tickets.sink import TicketSink
 
@@ -44,6 +48,7 @@ ON_TOPIC: dict[str, tuple[type[msgspec.Struct], ...]] = {
     topics.RATES: (records.Rate,),
     topics.SCORES: (records.Score,),
     topics.REVALIDATIONS: (records.Revalidation,),
+    topics.REVALIDATED: (records.Revalidated,),
     topics.INCIDENTS: (records.Incident,),
     topics.PREDICTIONS: (records.Prediction,),
     topics.FLEET_EVENTS: get_args(records.FleetEvent),
@@ -223,7 +228,21 @@ def metrics() -> str:
         "## Of tickets",
         "`gpu-vitals run` and `gpu-vitals sink tickets` show them where [tickets](../tickets.md) are asked for.",
         _metrics(TicketSink(DryRun(""), Memory(None))),
+        "## Of the commander",
+        "`gpu-vitals sink commander` shows what it sends to nodes: [the commander](../commander.md).",
+        _metrics(CommanderSink(None)),
+        "## Of schedulers",
+        "`gpu-vitals sink scheduler` shows them: [adapters](../scheduler-adapters.md).",
+        _metrics(SchedulerSink(HttpScheduler("http://localhost", Secret(None, "", {}), ""), _Unsaid(), int)),
     )
+
+
+class _Unsaid(Reports):
+    """Of a sink that is only asked what it counts."""
+
+    async def send(self, said: object) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 def _metrics(collector: Collector) -> str:
@@ -237,17 +256,19 @@ def _metrics(collector: Collector) -> str:
 
 def cases() -> str:
     about = (
-        "The case of a GPU that is taken out of service. The table is complete: each event in each state has a\n"
-        "cell, checked when the module is loaded. Both are printed from `processors/case.py`."
+        "The case of a GPU that is taken out of service; in words: [Evictions](../evictions.md). The table is\n"
+        "complete: each event in each step has a cell, checked when the module is loaded. Both are printed from\n"
+        "`processors/case_table.py`; the diagram leaves out what changes no step."
     )
     rows = []
-    for state, row in case.TABLE.items():
+    for at, row in case_table.TABLE.items():
         for event, (step, targets) in row.items():
-            leads = ", ".join(code(to.value) for to in CaseState if to in targets) or "no change"
-            rows.append((code(state.value), code(event.__name__), prose(step.__doc__), leads))
-    events = table(("event", "what happened"), [(code(each.__name__), prose(each.__doc__)) for each in case.EVENTS])
-    moves = table(("state", "event", "what is done", "may lead to"), rows)
-    return page("Cases", about, fence("mermaid", case.diagram()), "## Events", events, "## Table", moves)
+            leads = ", ".join(code(to.value) for to in Step if to in targets) or "no change"
+            rows.append((code(at.value), code(event.__name__), prose(step.__doc__), leads))
+    known = [(code(each.__name__), prose(each.__doc__)) for each in case_table.EVENTS]
+    moves = table(("step", "event", "what is done", "may lead to"), rows)
+    diagram = fence("mermaid", case_table.diagram())
+    return page("Cases", about, diagram, "## Events", table(("event", "what happened"), known), "## Table", moves)
 
 
 def command_line() -> str:

@@ -21,14 +21,17 @@ from schemas.topics import (
     GROUPS,
     INVENTORY,
     OBSERVATIONS,
+    REVALIDATED,
     REVALIDATIONS,
     SCORES,
     TOPICS,
 )
 
-READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, BRAKES, REVALIDATIONS)
+READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, BRAKES, REVALIDATIONS, REVALIDATED)
 SOURCE_GROUPS = "source."
 SINK_GROUPS = "sink."
+COMMANDER_GROUPS = "sink.commander"  # in which it notes of which records it has written dead letters
+SCHEDULER_GROUPS = SINK_GROUPS + "scheduler"
 READER_GROUPS = "reader-"
 
 
@@ -45,7 +48,9 @@ ROLES = {
     "agent": "publishes what its node says, and remembers how far it has read its sources",
     "worker": "runs the stages; also `gpu-vitals topics check`",
     "sink": "tells the world: metrics, HTTP, webhooks; what it cannot deliver is a dead letter",
-    "commander": "tells nodes what to do: `gpu-vitals commands send`; nodes believe its key, not its name",
+    "commander": "tells nodes what to do: `sink commander`, `commands send`; nodes believe its key, not its name",
+    "revalidator": "checks outputs again, and says what it found: docs/revalidation.md",
+    "scheduler": "`gpu-vitals sink scheduler`: reads cases, reports what the scheduler does with their GPUs",
     "operator": "speaks to the fleet: `gpu-vitals hold`, `drain` and so on, `cases`; signs where keys are declared",
     "reader": f"schedulers and dashboards: {', '.join(READ_BY_ANYBODY)}, in groups that begin with {READER_GROUPS!r}",
 }
@@ -74,8 +79,16 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
         yield Grant(("Write",), "topic", topics([DEAD_LETTER]))
         yield Grant(("Read",), "group", (kafka.prefix + SINK_GROUPS,), prefixed=True)
     elif role == "commander":
-        yield Grant(("Write",), "topic", topics([COMMANDS]))
-        yield Grant(("Read",), "topic", topics([INVENTORY, OBSERVATIONS]))
+        yield Grant(("Write",), "topic", topics([COMMANDS, DEAD_LETTER]))
+        yield Grant(("Read",), "topic", topics([EVICTIONS, INVENTORY, OBSERVATIONS]))
+        yield Grant(("Read",), "group", (kafka.prefix + COMMANDER_GROUPS,), prefixed=True)
+    elif role == "revalidator":  # it needs no group: what has been answered stands on a topic
+        yield Grant(("Write",), "topic", topics([OBSERVATIONS]))
+        yield Grant(("Read",), "topic", topics([REVALIDATIONS, REVALIDATED]))
+    elif role == "scheduler":
+        yield Grant(("Read",), "topic", topics([EVICTIONS]))
+        yield Grant(("Write",), "topic", topics([OBSERVATIONS, DEAD_LETTER]))
+        yield Grant(("Read",), "group", (kafka.prefix + SCHEDULER_GROUPS,), prefixed=True)
     elif role == "operator":
         yield Grant(("Write",), "topic", topics([OBSERVATIONS]))
         yield Grant(("Read",), "topic", topics([INVENTORY, DECISIONS, EVICTIONS, BRAKES, DEAD_LETTER]))

@@ -1,7 +1,8 @@
 """Drives a sink from Kafka: hands it the records of its topics, and remembers how far.
 
 A view (`Sink.rebuilds`) reads its topics from the beginning, each time, without a group. Any other sink is a
-group of its own: it goes on behind what it has applied, and a second process with it stands by.
+group of its own: it goes on behind what it has applied, and a second process with it stands by. A view that shall be
+alone (`Sink.alone`) is both: a group that notes no positions, so that whoever takes over reads all there is first.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from sinks.sink import Sink, SinkError
 BACKOFF_S = (0.5, 15.0)
 POLL_S = 0.25
 WATCH_S = 1.0
+CURRENT_S = 0.01
 ANSWER_S = 3.0  # without an answer for so long, the broker is away
 START_S = 30.0
 DAY_MS = 86_400_000
@@ -73,8 +75,10 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         self._group = kafka.group(f"sink.{group or sink.name}")
         self._backoff_s = backoff_s
         self._topics = {kafka.topic(topic): topic for topic in sink.topics}
-        self._letters = Letters(kafka, self._group if sink.rebuilds else None)
+        notes = f"{self._group}.letters" if sink.alone else self._group
+        self._letters = Letters(kafka, notes if sink.rebuilds else None)
         self._stopping = asyncio.Event()
+        self._consumer: AIOKafkaConsumer | None = None  # while connected
         self._turn = asyncio.Lock()
         self._assignments = 0
         self._next: dict[TopicPartition, int] = {}  # of each partition: the first record not applied
@@ -85,6 +89,11 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         self.caught_up = False
         self.outage = ""  # of what the sink speaks to
         self.away = ""  # why Kafka does not answer
+
+    @property
+    def _is_member(self) -> bool:
+        """Of a group, which says who is given what."""
+        return self._sink.alone or not self._sink.rebuilds
 
     async def run(self) -> None:
         """Raises what the sink raises, SinkError excepted: that is tried again for ever."""
@@ -110,6 +119,21 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         behind_s = time.monotonic() - since if since else 0.0
         return self._stats._replace(away=bool(self.away), lag_records=self._lag(), lag_s=behind_s)
 
+    async def current(self) -> None:
+        """Returns once the sink has been given all that was there when this was called, by the broker's own word.
+
+        Raises SinkError: Kafka does not answer in time.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                if self._consumer is None:
+                    raise SinkError(self.away or f"Kafka at {self._kafka.bootstrap} is not connected")
+                ends = await self._consumer.end_offsets(self._consumer.assignment())
+                while any(self._next.get(at, 0) < end for at, end in ends.items()):
+                    await asyncio.sleep(CURRENT_S)
+        except (KafkaError, OSError, TimeoutError) as reason:
+            raise SinkError(f"Kafka at {self._kafka.bootstrap} does not answer") from reason
+
     async def _follow(self) -> None:
         """From the connection to the next outage that the client does not mend itself."""
         partitions = await self._partitions()
@@ -120,12 +144,14 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
                 await consumer.start()
                 await self._begin(consumer, partitions)
             self._is_back()
+            self._consumer = consumer
             watch = asyncio.create_task(self._watch(consumer, partitions))
             while not self._stopping.is_set() and not watch.done():
                 await self._read(consumer)
             if watch.done():
                 watch.result()
         finally:
+            self._consumer = None
             if watch is not None:
                 watch.cancel()
             await let_go(consumer)
@@ -139,7 +165,7 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
             "enable_auto_commit": False,
             "max_partition_fetch_bytes": 4 << 20,
         }
-        if not self._sink.rebuilds:
+        if self._is_member:
             session_ms = int(1000 * self._kafka.session_timeout_s)
             options |= {
                 "group_id": self._group,
@@ -165,7 +191,7 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         return sorted(found)
 
     async def _begin(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
-        if not self._sink.rebuilds:
+        if self._is_member:
             consumer.subscribe([*self._topics], listener=self)
             return
         consumer.assign(partitions)
@@ -174,6 +200,18 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
             self._to_read = ends
         for partition, offset in (await self._starts(consumer, partitions, ends)).items():
             consumer.seek(partition, self._next.setdefault(partition, offset))
+
+    @property
+    def _stands_by(self) -> bool:
+        """Others have what an only reader is given."""
+        return self._sink.alone and self._to_read is None
+
+    async def _take_place(self, consumer: AIOKafkaConsumer) -> None:
+        """If it is ours by now: what stands there has to be read before anything is done."""
+        partitions, assigned = consumer.assignment(), self._assignments
+        ends = await consumer.end_offsets(partitions) if partitions else None
+        if assigned == self._assignments:
+            self._to_read = ends
 
     async def _starts(
         self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition], ends: dict[TopicPartition, int]
@@ -189,6 +227,8 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         return starts | {partition: at.offset if at else ends[partition] for partition, at in found.items()}
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        if self._stands_by:
+            await self._take_place(consumer)
         fetched = await consumer.getmany(timeout_ms=int(1000 * POLL_S), max_records=self._sink.batch_max)
         assigned = self._assignments
         for partition, messages in fetched.items():
@@ -246,12 +286,17 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         async with self._turn:
             for partition in revoked:
                 self._next.pop(partition, None)
+            if self._sink.alone:
+                self._to_read, self.caught_up = None, False
+                await self._sink.let_go()
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Reading goes on behind what was noted: the client does that."""
 
     def _catch_up(self) -> None:
-        if self.caught_up or any(self._next.get(at, 0) < end for at, end in (self._to_read or {}).items()):
+        if self.caught_up or self._stands_by:
+            return
+        if any(self._next.get(at, 0) < end for at, end in (self._to_read or {}).items()):
             return
         self.caught_up = True
         if self._sink.rebuilds:
@@ -276,7 +321,7 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         return sum(max(0, self._ends.get(at, 0) - done) for at, done in list(self._next.items()))
 
     def _measure(self) -> None:
-        if self._lag() or self.away or not self.caught_up:
+        if self._lag() or self.away or not (self.caught_up or self._stands_by):
             self._behind_since = self._behind_since or time.monotonic()
         else:
             self._behind_since = None

@@ -16,14 +16,18 @@ from typing import NamedTuple
 from prometheus_client.registry import Collector
 
 from pipeline import logs
+from pipeline.commander.build import commander_sink
 from pipeline.errors import UsageProblem
 from pipeline.explain import explainer
 from pipeline.kafka.follow import KafkaFollower
 from pipeline.kafka.history import KafkaHistory
 from pipeline.kafka.settings import Kafka
-from pipeline.settings import parse_address
+from pipeline.schedulers.build import scheduler_sink
+from pipeline.schedulers.reports import KafkaReports
+from pipeline.settings import Settings, parse_address
 from pipeline.tickets.build import ticket_sink
 from pipeline.tickets.settings import TicketSettings
+from sinks.commander.sink import CommanderSink
 from sinks.console import ConsoleSink
 from sinks.decisions_http import DecisionPages, DecisionsSink
 from sinks.explain_http import GPUS
@@ -32,6 +36,7 @@ from sinks.fleet import Fleet
 from sinks.follower_metrics import FollowerMetrics
 from sinks.http import HttpServer, Pages
 from sinks.metrics import MetricsSink
+from sinks.schedulers.sink import SchedulerSink
 from sinks.sink import Sink
 from sinks.stream import DecisionLines, DecisionStream
 from sinks.tickets.sink import TicketSink
@@ -49,7 +54,7 @@ class Options(NamedTuple):
     """What a sink is told beside where Kafka is. listen: [HOST:]PORT. group: its name among the groups of sinks.
 
     url, token_file, changes_only: of a webhook. live_view: the console draws instead of printing lines.
-    tickets: where they go.
+    tickets: where they go. settings: all of them; the commander and each kind of scheduler have tables of their own.
     """
 
     listen: str | None = None
@@ -59,6 +64,7 @@ class Options(NamedTuple):
     changes_only: bool = False
     live_view: bool = False
     tickets: TicketSettings = TicketSettings()
+    settings: Settings = Settings()
 
 
 def run(name: str, kafka: Kafka, options: Options) -> None:
@@ -81,10 +87,14 @@ class _Process:
             "webhook": lambda: Webhook(options.url, options.token_file, options.changes_only),
             "stream": lambda: DecisionStream(sys.stdout.buffer),
             "tickets": lambda: _tickets(options.tickets),
+            "commander": lambda: commander_sink(options.settings.commander, kafka, lambda: self._follower.current()),
+            "scheduler": lambda: scheduler_sink(options.settings, os.environ, KafkaReports(kafka)),
         }
         self._name = name
         self._sink = makers[name]()
         self._follower = KafkaFollower(self._sink, kafka, options.group or name)
+        if isinstance(self._sink, SchedulerSink):
+            self._sink.may_add = lambda: not self._follower.away
 
     async def run(self) -> None:
         stop = asyncio.Event()
@@ -138,7 +148,7 @@ class _Process:
 
     def _pages(self) -> Pages:
         collectors: list[Collector] = [FollowerMetrics(self._follower.stats)]
-        if isinstance(self._sink, MetricsSink | TicketSink):
+        if isinstance(self._sink, MetricsSink | TicketSink | CommanderSink | SchedulerSink):
             collectors.append(self._sink)
 
         def metrics() -> tuple[bytes, str]:
@@ -158,13 +168,15 @@ class _Process:
         return pages
 
     def _unhealthy(self) -> dict[str, str]:
-        return {f"sink {self._name}": self._follower.outage} if self._follower.outage else {}
+        why = self._follower.outage or self._sink.outage
+        return {f"sink {self._name}": why} if why else {}
 
     def _unready(self) -> dict[str, str]:
         """Once it has read all there was it stays ready: what it shows of an outage is still the newest there is."""
         if self._follower.caught_up:
             return {}
-        return {f"sink {self._name}": self._follower.away or "has not read all there is yet"}
+        waits = "stands by, or has not read all there is yet" if self._sink.alone else "has not read all there is yet"
+        return {f"sink {self._name}": self._follower.away or waits}
 
     def _facts(self) -> Facts:
         assert isinstance(self._sink, ConsoleSink)

@@ -18,6 +18,7 @@ _TYPES: dict[str, type[records.Record]] = {
     topics.RATES: records.Rate,
     topics.SCORES: records.Score,
     topics.REVALIDATIONS: records.Revalidation,
+    topics.REVALIDATED: records.Revalidated,
     topics.INCIDENTS: records.Incident,
     topics.PREDICTIONS: records.Prediction,
     topics.DECISIONS: records.Decision,
@@ -52,7 +53,7 @@ def fault(topic: str, record: Record) -> str:
         decoded = decoder.decode(record.value)
     except ValueError as error:
         return str(error)
-    if isinstance(decoded, records.Judged):
+    if isinstance(decoded, records.Judged | records.Revalidated):
         key = gpu_key(decoded.node, decoded.uuid, decoded.bdf)
         if key != record.key:
             return f"key {record.key!r}, expected {key!r}"

@@ -166,13 +166,16 @@ class Desk:
         entry = msgspec.structs.replace(entry, state=STARTED)
         if not await self._put(entry):
             return
-        await self._say(self._result(command, STARTED, f"runs: {self._hands.would(command)}", started=started))
+        runs = f"runs: {self._hands.would(command)}"
         try:
-            outcome = await self._hands.do(command, bdf)
+            outcome = await self._hands.do(
+                command, bdf, lambda: self._say(self._result(command, STARTED, runs, started=started))
+            )
         except Exception as error:
             logger.exception("command %s crashed", command.id)
             outcome = Outcome(FAILED, f"crashed: {type(error).__name__}: {error}")
-        result = self._result(command, outcome.state, outcome.detail, outcome.reason, started=started)
+        ran_at = 0 if outcome.state == REFUSED else started
+        result = self._result(command, outcome.state, outcome.detail, outcome.reason, started=ran_at)
         result.exit_status, result.output, result.bdf = outcome.status, outcome.output, bdf
         said = [Observed(result.node, "diagnostic", records.encode(outcome.said))] if outcome.said else []
         await self._finish(entry, result, said)

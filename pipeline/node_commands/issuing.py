@@ -32,18 +32,24 @@ async def inventory(kafka: Kafka, node: str) -> records.Inventory:
 
 async def send(kafka: Kafka, command: records.Command) -> None:
     """Returns once it is there to stay. Raises UsageProblem: it may or may not be there."""
-    producer = AIOKafkaProducer(**kafka.client(), acks="all", enable_idempotence=True)
+    opened = producer(kafka)
     try:
-        await producer.start()
-        await producer.send_and_wait(
-            kafka.topic(topics.COMMANDS),
-            records.encode(command),
-            command.node.encode(),
-            headers=wire.headers("command"),
-        )
+        await opened.start()
+        await put(opened, kafka, command)
     except KafkaError as error:
         raise UsageProblem(
             f"kafka: {error}", f"is {kafka.bootstrap} there, and may this user write commands?"
         ) from None
     finally:
-        await producer.stop()
+        await opened.stop()
+
+
+def producer(kafka: Kafka) -> AIOKafkaProducer:
+    """Not started yet."""
+    return AIOKafkaProducer(**kafka.client(), acks="all", enable_idempotence=True)
+
+
+async def put(started: AIOKafkaProducer, kafka: Kafka, command: records.Command) -> None:
+    """Returns once it is there to stay. Raises aiokafka.errors.KafkaError: it may or may not be there."""
+    topic, headers = kafka.topic(topics.COMMANDS), wire.headers("command")
+    await started.send_and_wait(topic, records.encode(command), command.node.encode(), headers=headers)

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from processors.resets import LETTING_GO_S
 from processors.signal import Fleet, Out, Seconds, Signal
 from processors.state import View
 from schemas.states import Family
@@ -18,7 +19,8 @@ class Presence(Signal):
 
     Silent for a while: unknown. For longer: failed, as a GPU that is gone is of no use; no budget holds that back.
     It stays unknown where the silence is not the GPU's: while its node's agent goes on saying that a source fails
-    (every 45 s at most), while a restart that was announced is under way, and while work is planned there.
+    (every 45 s at most), while a restart that was announced is under way, while its agent resets a GPU of the node and
+    so lets go of them all, and while work is planned there.
     A GPU of which only the kernel has spoken is never more than unknown: nobody may be reading its telemetry.
     """
 
@@ -30,6 +32,8 @@ class Presence(Signal):
         unknown_after_s: Seconds = 10.0
         failed_after_s: Seconds = 60.0
         restart_grace_s: Seconds = 600.0  # after the agent's word that it stops
+        reset_limit_s: Seconds = 60.0  # for so long a reset may run: `commands.reset_s` of the agents
+        reset_grace_s: Seconds = 60.0  # after the end of a reset, and at most that after its limit
         source_word_s: Seconds = 60.0  # for so long counts the agent's word that a source fails
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
@@ -49,8 +53,15 @@ class Presence(Signal):
         with_node = fleet.silent_s <= fleet.node_silent_s + policy.unknown_after_s
         source = (fleet.source_fault > 0) & (fleet.source_word_s < policy.source_word_s) & with_node
         restart = fleet.stopped_s < policy.restart_grace_s
+        reset = self._resetting(fleet, policy)
         planned = (fleet.planned_until > 0) | (fleet.overdue_s < policy.failed_after_s)
-        return np.asarray(source | restart | planned)
+        return np.asarray(source | restart | reset | planned)
+
+    def _resetting(self, fleet: Fleet, policy: Any) -> Array:
+        began, over = fleet.resetting_s, fleet.reset_over_s
+        with_reset = (fleet.silent_s <= began + LETTING_GO_S) & (fleet.silent_s >= began - policy.reset_limit_s)
+        in_time = (began < policy.reset_limit_s + policy.reset_grace_s) & ~(over >= policy.reset_grace_s)
+        return np.asarray(with_reset & in_time)
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
         return f"no telemetry of this GPU for {value:g} s" if value == value else "not heard of yet"

@@ -11,7 +11,7 @@ import re
 
 from producers.commands import holders, node
 from producers.commands.node import ASK_S, Programs
-from producers.commands.outcome import DCGMI, DONE, FAILED, Outcome, in_words, refused, tail
+from producers.commands.outcome import DCGMI, DONE, FAILED, Begin, Outcome, in_words, refused, tail
 from producers.commands.tool import NotRun, run
 from producers.host import now_ms
 from schemas import diagnostic
@@ -31,7 +31,9 @@ def command_line(programs: Programs, level: int, number: int | str) -> list[str]
     return [programs.dcgmi, "diag", "-r", str(level), "-j", "-i", str(number)]
 
 
-async def diagnose(programs: Programs, cluster: str, who: str, uuid: str, bdf: str, level: int) -> Outcome:
+async def diagnose(
+    programs: Programs, cluster: str, who: str, uuid: str, bdf: str, level: int, begin: Begin
+) -> Outcome:
     """who: this node. The tests must have the GPU for themselves: others would fail them, and suffer."""
     if busy := await _busy(programs, uuid, bdf):
         return busy
@@ -42,10 +44,14 @@ async def diagnose(programs: Programs, cluster: str, who: str, uuid: str, bdf: s
         number = numbers(listed.output).get(uuid)
         if number is None:
             return refused("engine", f"the host engine knows no GPU {uuid}")
-        started = now_ms()
-        ran = await run(command_line(programs, level, number), programs.diagnose_s)
     except NotRun as error:
         return refused("engine", str(error))
+    await begin()
+    started = now_ms()
+    try:
+        ran = await run(command_line(programs, level, number), programs.diagnose_s)
+    except NotRun as error:
+        return Outcome(FAILED, str(error))
     output = tail(ran.output)
     if ran.status is None:
         late = f"the diagnostic did not end within {programs.diagnose_s:g} s and was killed"

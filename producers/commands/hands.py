@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from producers.commands import diagnose, node, reset
 from producers.commands.node import Programs
-from producers.commands.outcome import Outcome
+from producers.commands.outcome import Begin, Outcome
 from producers.commands.pausable import Pausable
 from schemas.commands import RESET
 from schemas.records import Command
@@ -30,12 +30,12 @@ class Hands:
             return shlex.join(reset.command_line(self._programs, command.uuid))
         return shlex.join(diagnose.command_line(self._programs, _level(command), command.uuid))
 
-    async def do(self, command: Command, bdf: str) -> Outcome:
+    async def do(self, command: Command, bdf: str, begin: Begin) -> Outcome:
         """command: a reset or a diagnostic. bdf: of the GPU that it names."""
         if command.action == RESET:
-            return await reset.reset(self._programs, self._sources, command.uuid, bdf)
+            return await reset.reset(self._programs, self._sources, command.uuid, bdf, begin)
         return await diagnose.diagnose(
-            self._programs, command.cluster, command.node, command.uuid, bdf, _level(command)
+            self._programs, command.cluster, command.node, command.uuid, bdf, _level(command), begin
         )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from schemas.records import Diagnostic
 
 OUTPUT_MAX = 4000  # characters of a result; the end says most
 DONE, FAILED, REFUSED = "done", "failed", "refused"
+
+Begin = Callable[[], Awaitable[object]]  # called right before something is done: from there on nothing is refused
 
 # nvidia-smi's, from its manual page (RETURN VALUE).
 NVIDIA_SMI = {

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from producers.commands import holders, node
 from producers.commands.node import Programs
-from producers.commands.outcome import DONE, FAILED, NVIDIA_SMI, Outcome, in_words, refused, tail
+from producers.commands.outcome import DONE, FAILED, NVIDIA_SMI, Begin, Outcome, in_words, refused, tail
 from producers.commands.pausable import Pausable
 from producers.commands.tool import NotRun, run
 
@@ -23,13 +23,13 @@ def command_line(programs: Programs, uuid: str) -> list[str]:
     return [programs.nvidia_smi, "--gpu-reset", "-i", uuid]
 
 
-async def reset(programs: Programs, sources: Sequence[Pausable], uuid: str, bdf: str) -> Outcome:
+async def reset(programs: Programs, sources: Sequence[Pausable], uuid: str, bdf: str, begin: Begin) -> Outcome:
     """sources: of this agent, which may have the GPU open; they go on afterwards, whatever comes of it."""
     if busy := await _busy(programs, uuid, bdf, but={os.getpid()}):
         return busy
     try:
         async with _released(sources):
-            return await _busy(programs, uuid, bdf) or await _reset(programs, uuid)
+            return await _busy(programs, uuid, bdf) or await _reset(programs, uuid, begin)
     except TimeoutError:
         return refused("busy", "this agent's own source does not let go of the GPUs: the driver hangs, it seems")
 
@@ -56,11 +56,21 @@ async def _busy(programs: Programs, uuid: str, bdf: str, but: Collection[int] = 
     if using := [each for pid, each in sorted(seen.items()) if pid not in but]:
         return refused("busy", f"in use by {holders.in_words(using)}")
     if open_by.unseen:
-        return refused("unseen", f"{open_by.unseen} processes cannot be looked into, any may use it: run as root")
+        return refused("unseen", _unseen(open_by.unseen))
     return None
 
 
-async def _reset(programs: Programs, uuid: str) -> Outcome:
+def _unseen(count: int) -> str:
+    """Root is kept from a process only by a container or a sandbox around the agent."""
+    which = "1 process cannot be looked into and" if count == 1 else f"{count} processes cannot be looked into, any"
+    fix = "run the agent as root"
+    if os.geteuid() == 0:
+        fix = "a container or sandbox hides them from this agent: run it outside, or give it CAP_SYS_PTRACE"
+    return f"{which} may use it: {fix}"
+
+
+async def _reset(programs: Programs, uuid: str, begin: Begin) -> Outcome:
+    await begin()
     try:
         ran = await run(command_line(programs, uuid), programs.reset_s)
     except NotRun as error:

@@ -20,7 +20,7 @@ from producers.dcgm.troubles import Trouble, troubles
 from producers.dcgm.values import GPU, Entity
 from producers.driver import boot_id, driver_load
 from producers.host import hostname
-from producers.sampling import Sampler
+from producers.sampling import PUBLISH_S, Sampler
 from producers.source import Observed, Source, SourceError
 from producers.watched import WATCHED
 from schemas.records import Gpu
@@ -56,6 +56,7 @@ class Dcgm(Source):
         node: str | None = None,
         cluster: str = "default",
         interval_s: float = 1.0,
+        publish_s: float = PUBLISH_S,
         fields: Sequence[int] = WATCHED,
     ) -> None:
         self.name = f"dcgm://{target}" if target else "dcgm"
@@ -71,7 +72,7 @@ class Dcgm(Source):
         # What outlasts a connection.
         self._policies = Policies()
         self._telling = Telling(self.name, node or hostname(), cluster)
-        self._sampler = Sampler(node or hostname(), cluster)
+        self._sampler = Sampler(node or hostname(), cluster, publish_s)
 
     async def open(self, after: str | None) -> None:
         await self.close()

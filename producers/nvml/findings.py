@@ -13,12 +13,10 @@ from producers.nvml import library
 from producers.nvml.device import Device
 from producers.nvml.session import NoGpu, Session
 from producers.source import SourceError
-from producers.watched import WATCHED
-from schemas.fields import FIELDS, NVLINK_CRC_FLIT
+from producers.watched import WATCHED, in_words
 
 WHAT = "nvml"
 TIMEOUT_S = 30.0
-NAMES_MAX = 6
 KERNEL_LOG = "read the kernel's log too (source kmsg)"
 
 
@@ -88,9 +86,5 @@ def _fields(devices: list[Device]) -> list[Finding]:
     if not answering:
         return []
     untold = [id for id in WATCHED if not any(device.tells(id) for device in answering)]
-    names = [FIELDS[id].name.removeprefix("DCGM_FI_DEV_") for id in untold if id not in NVLINK_CRC_FLIT]
-    if set(NVLINK_CRC_FLIT) <= set(untold):
-        names.append("NVLINK_CRC_FLIT_ERROR_COUNT of each link")
-    more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
-    lacking = f"; not told by this driver and model: {', '.join(names[:NAMES_MAX])}{more}" if names else ""
+    lacking = f"; not told by this driver and model: {in_words(untold)}" if untold else ""
     return [Finding(f"{WHAT} fields", "ok", f"{len(WATCHED) - len(untold)} of {len(WATCHED)} fields{lacking}")]

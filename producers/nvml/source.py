@@ -14,7 +14,7 @@ from producers.nvml import library
 from producers.nvml.events import Happened
 from producers.nvml.session import Session
 from producers.nvml.telling import Teller
-from producers.sampling import Sampler
+from producers.sampling import PUBLISH_S, Sampler
 from producers.source import Observed, Source, SourceError
 from producers.watched import WATCHED
 from schemas import records
@@ -45,6 +45,7 @@ class Nvml(Source):
         node: str | None = None,
         cluster: str = "default",
         interval_s: float = 1.0,
+        publish_s: float = PUBLISH_S,
         load: Callable[[], Any] = library.load,
         now: Callable[[], int] = now_ms,
         clock: Callable[[], float] = time.monotonic,
@@ -55,7 +56,7 @@ class Nvml(Source):
         self._now = now
         self._clock = clock
         self._teller = Teller(self.name, node, cluster)
-        self._sampler = Sampler(node, cluster)
+        self._sampler = Sampler(node, cluster, publish_s)
         self._calls = Blocking()
         self._waits = Blocking()  # for Xids
         self._held: Session | None = None  # open in the library; threads set it

@@ -25,11 +25,12 @@ from sinks.explain.model import (
     RevalidationSeen,
 )
 from sinks.explain.names import Known
+from sinks.explain.rechecks import newest
 from sinks.explain.timeline import Timeline
 from sinks.explain.xids import XidTally
 
-INCIDENTS, PREDICTIONS, REVALIDATIONS, GROUPS = "incidents", "predictions", "revalidations", "groups"
-CASES, INCIDENTS_SHOWN, REVALIDATIONS_SHOWN = 20, 5, 20
+INCIDENTS, PREDICTIONS, GROUPS = "incidents", "predictions", "groups"
+CASES, INCIDENTS_SHOWN = 20, 5
 
 _decision = msgspec.json.Decoder(records.Decision).decode
 _score = msgspec.json.Decoder(records.Score).decode
@@ -55,6 +56,7 @@ class Assembler:
         self._incidents: dict[str, IncidentSeen] = {}
         self._prediction: PredictionSeen | None = None
         self._revalidations: dict[int, RevalidationSeen] = {}
+        self._answers: dict[int, told.Revalidated] = {}
         self._groups: dict[str, GroupSeen] = {}
         self._timeline = Timeline()
         self._unreadable = 0
@@ -67,7 +69,8 @@ class Assembler:
             topics.EVICTIONS: self._take_case,
             INCIDENTS: self._take_incident,
             PREDICTIONS: self._take_prediction,
-            REVALIDATIONS: self._take_revalidation,
+            topics.REVALIDATIONS: self._take_revalidation,
+            topics.REVALIDATED: self._take_answer,
             GROUPS: self._take_group,
         }
 
@@ -108,7 +111,7 @@ class Assembler:
             rates=[self._rates[name] for name in sorted(self._rates)],
             prediction=self._prediction,
             cases=sorted(self._cases.values(), key=lambda case: -case.opened)[:CASES],
-            revalidations=sorted(self._revalidations.values(), key=lambda each: -each.ts)[:REVALIDATIONS_SHOWN],
+            revalidations=newest(self._revalidations, self._answers),
             groups=[self._groups[name] for name in sorted(self._groups)],
             timeline=timeline,
             older=older,
@@ -149,6 +152,10 @@ class Assembler:
             fault=told_.fault,
             detail=told_.detail,
             incident=getattr(told_, "incident", ""),
+            step=str(told_.step or ""),
+            waits=told_.waits,
+            deadline=told_.deadline,
+            attempts=told_.attempts,
         )
         self._timeline.case(record.ts, told_)
         self._seen(record)
@@ -205,8 +212,13 @@ class Assembler:
         asked = told.revalidation(record.value)
         if asked.detected not in self._revalidations:
             self._timeline.revalidation(record.ts, asked)
-        fields = {name: getattr(asked, name) for name in asked.__struct_fields__}
-        self._revalidations[asked.detected] = RevalidationSeen(ts=record.ts, **fields)
+        self._revalidations[asked.detected] = RevalidationSeen(ts=record.ts, **msgspec.structs.asdict(asked))
+        self._seen(record)
+
+    def _take_answer(self, record: Record) -> None:
+        answer = told.revalidated(record.value)
+        self._answers[answer.detected] = answer
+        self._timeline.revalidated(record.ts, answer)
         self._seen(record)
 
     def _take_group(self, record: Record) -> None:

@@ -139,7 +139,11 @@ class IncidentSeen(Shown, frozen=True, kw_only=True):
 
 
 class CaseSeen(Shown, frozen=True, kw_only=True):
-    """One case. changed: when it came into `state`; in-service: that is when it ended."""
+    """One case. changed: when it came into `state`; in-service: that is when it ended.
+
+    step: how far its workflow has come. waits: what the next step waits for. deadline: ms, when it goes on by itself.
+    attempts: how often the GPU was reset for this fault lately.
+    """
 
     opened: int
     changed: int
@@ -149,6 +153,10 @@ class CaseSeen(Shown, frozen=True, kw_only=True):
     fault: str = ""
     detail: str = ""
     incident: str = ""
+    step: str = ""
+    waits: str = ""
+    deadline: int | None = None
+    attempts: int = 0
 
 
 class PredictionSeen(Shown, frozen=True, kw_only=True):
@@ -162,7 +170,10 @@ class PredictionSeen(Shown, frozen=True, kw_only=True):
 
 
 class RevalidationSeen(Shown, frozen=True, kw_only=True):
-    """Outputs to check again. start: 0 = no point is known at which the GPU was good."""
+    """Outputs to check again. start: 0 = no point is known at which the GPU was good.
+
+    answer: what was found when they were checked again, in words; empty until then.
+    """
 
     ts: int
     start: int
@@ -171,6 +182,7 @@ class RevalidationSeen(Shown, frozen=True, kw_only=True):
     since: str = ""
     confidence: str = ""
     repeat: bool = False
+    answer: str = ""
 
 
 class GroupSeen(Shown, frozen=True, kw_only=True):

@@ -132,9 +132,16 @@ def _prediction(told: Explanation) -> Iterator[str]:
 
 def _case(case: CaseSeen) -> Iterator[str]:
     ended = case.state == "in-service"
-    state = f"ended {_at(case.changed)}: {case.detail}" if ended else f"{case.state} since {_at(case.changed)}"
+    state = (
+        f"ended {_at(case.changed)}: {case.detail}" if ended else f"{case.step or case.state} since {_at(case.changed)}"
+    )
     yield f"opened {_at(case.opened)}  {case.action}: {case.cause}"
     yield f"{state}{f', incident {case.incident}' if case.incident else ''}"
+    if case.attempts:
+        yield f"reset {case.attempts} x for this fault lately"
+    if case.waits:
+        until = f"; goes on by itself {_at(case.deadline)}" if case.deadline else ""
+        yield f"waits: {case.waits}{until}"
 
 
 def _revalidations(told: Explanation) -> Iterator[str]:
@@ -142,6 +149,8 @@ def _revalidations(told: Explanation) -> Iterator[str]:
         start = f"from {_at(each.start)} ({each.since})" if each.start else "from the beginning"
         again = ", not for the first time" if each.repeat else ""
         yield f"{start} to {_at(each.end)}: corruption {each.confidence or 'suspected'}{again}"
+        if each.answer:
+            yield f"  checked again: {each.answer}"
 
 
 def _headed(title: str, lines: Iterator[str] | list[str]) -> Iterator[str]:

@@ -9,7 +9,16 @@ from sinks.explain import told
 from sinks.explain.model import Change
 
 SHOWN = 60
-ORDER = (topics.XIDS, "incidents", topics.SCORES, "predictions", "revalidations", topics.EVICTIONS, topics.DECISIONS)
+ORDER = (
+    topics.XIDS,
+    "incidents",
+    topics.SCORES,
+    "predictions",
+    "revalidations",
+    "revalidated",
+    topics.EVICTIONS,
+    topics.DECISIONS,
+)
 KEPT = 20_000  # lines, before the newest ones are chosen: more than any GPU causes in a month
 
 
@@ -50,9 +59,9 @@ class Timeline:
         self._add(ts, topics.SCORES, f"score {score.score:g}, {change or score.condition}{f': {why}' if why else ''}")
 
     def case(self, ts: int, eviction: Eviction) -> None:
-        self._add(
-            ts, topics.EVICTIONS, f"case {eviction.state}, {eviction.action}: {eviction.detail or eviction.cause}"
-        )
+        waits = f"; waits: {eviction.waits}" if eviction.waits else ""
+        what = f"{eviction.action}: {eviction.detail or eviction.cause}{waits}"
+        self._add(ts, topics.EVICTIONS, f"case {eviction.step or eviction.state}, {what}")
 
     def xid(self, ts: int, xid: Xid) -> None:
         """Repeats are counted elsewhere, and are no news."""
@@ -78,6 +87,9 @@ class Timeline:
 
     def revalidation(self, ts: int, revalidation: told.Revalidation) -> None:
         self._add(ts, "revalidations", f"outputs are to be checked again, {revalidation.confidence or 'suspected'}")
+
+    def revalidated(self, ts: int, answer: told.Revalidated) -> None:
+        self._add(ts, "revalidated", f"outputs were checked again: {answer.text}")
 
     def newest(self, most: int = SHOWN) -> tuple[list[Change], int]:
         """Newest first, and how many older ones there are."""

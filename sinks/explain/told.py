@@ -55,6 +55,22 @@ class Revalidation(msgspec.Struct, frozen=True):
     repeat: bool = False
 
 
+class Revalidated(msgspec.Struct, frozen=True):
+    """The answer to a `Revalidation`, as far as `end`."""
+
+    detected: int
+    end: int
+    result: str
+    checked: int = 0
+    wrong: int = 0
+    author: str = ""
+
+    @property
+    def text(self) -> str:
+        counted = f", {self.wrong} of {self.checked} outputs wrong" if self.checked else ""
+        return f"{self.result}{counted}" + (f", by {self.author}" if self.author else "")
+
+
 class Issue(msgspec.Struct, frozen=True):
     text: str = ""
     gpus: list[str] = []
@@ -76,4 +92,5 @@ class GroupVerdict(msgspec.Struct, frozen=True):
 incident = msgspec.json.Decoder(Incident).decode
 prediction = msgspec.json.Decoder(Prediction).decode
 revalidation = msgspec.json.Decoder(Revalidation).decode
+revalidated = msgspec.json.Decoder(Revalidated).decode
 group = msgspec.json.Decoder(GroupVerdict).decode

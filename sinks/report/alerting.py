@@ -25,6 +25,7 @@ class AlertCount:
         self._open: dict[str, tuple[int, str, bool]] = {}  # GPU -> its newest case: opened, fault, needs a person
         self._ordered: dict[str, str] = {}  # GPU -> what the newest prediction orders
         self._alerts: dict[str, Alert] = {}
+        self._standing: dict[tuple[str, int], tuple[str, str]] = {}  # a case that needs a person: its step, its wait
         self._automatic: Counter[str] = Counter()
         self.cases: Counter[str] = Counter()
 
@@ -38,6 +39,8 @@ class AlertCount:
             self.cases[key] += self._window.has(eviction.opened)
         needs = needed or alerts.needs_person(eviction)
         self._open[key] = eviction.opened, eviction.fault or "unnamed", needs
+        if needs:
+            self._standing[key, eviction.opened] = str(eviction.step or ""), eviction.waits
         if needs and not needed and self._window.has(eviction.opened):
             incident: str = getattr(eviction, "incident", "")
             alert = Alert(
@@ -57,7 +60,7 @@ class AlertCount:
     def finish(self, gpu_hours: float) -> Alerts:
         for key in list(self._open):
             self._ends(key)
-        every = sorted(self._alerts.values(), key=lambda alert: (alert.ts, alert.gpu))
+        every = sorted(map(self._as_it_stands, self._alerts.values()), key=lambda alert: (alert.ts, alert.gpu))
         days = gpu_hours / 24.0 / 1000.0
         return Alerts(
             count=len(every),
@@ -76,6 +79,10 @@ class AlertCount:
         else:
             first = min(known, alert, key=lambda each: each.ts)
             self._alerts[id] = msgspec.structs.replace(first, gpus=known.gpus + 1)
+
+    def _as_it_stands(self, alert: Alert) -> Alert:
+        step, waits = self._standing.get((alert.gpu, alert.ts), ("", ""))
+        return msgspec.structs.replace(alert, step=step, waits=waits)
 
     def _ends(self, key: str) -> None:
         opened, fault, needs = self._open.pop(key, (-1, "", True))

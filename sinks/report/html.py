@@ -91,7 +91,7 @@ def _alerts(report: Report) -> Markup:
         text = f"{alerts.count} alerts on {len(labels)} days; the budget allows {number(limit)} a day for this fleet"
         said.append(svg.bars("Actionable alerts by day (UTC)", text, labels, values, limit, "budget"))
     rows = [
-        (moment(each.ts), each.node, each.gpu, str(each.gpus), each.kind, each.action, each.cause, each.incident)
+        (moment(each.ts), each.node, each.gpu, str(each.gpus), each.kind, each.action, words.cause(each), each.incident)
         for each in alerts.listed[:ALERTS_SHOWN]
     ]
     head = ("opened (UTC)", "node", "GPU", "GPUs", "kind", "action", "cause", "incident")

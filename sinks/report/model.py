@@ -35,7 +35,10 @@ class ModeCount(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """One actionable alert. kind: "case" or "prediction". gpus: how many GPUs it is about."""
+    """One actionable alert. kind: "case" or "prediction". gpus: how many GPUs it is about.
+
+    step: how far the workflow of the first one has come. waits: what it waits for; both empty where nothing is known.
+    """
 
     ts: int
     kind: str
@@ -45,6 +48,8 @@ class Alert(msgspec.Struct, frozen=True):
     cause: str
     incident: str = ""
     gpus: int = 1
+    step: str = ""
+    waits: str = ""
 
 
 class Alerts(msgspec.Struct, frozen=True):

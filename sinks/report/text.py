@@ -66,7 +66,7 @@ def _alerts(report: Report) -> Iterator[str]:
         told = ", ".join(f"{count} x {fault}" for fault, count in alerts.automatic.items())
         yield f"  cases that need nobody: {told}"
     rows = [
-        (moment(alert.ts), alert.node, words.gpus(alert), alert.action, alert.cause)
+        (moment(alert.ts), alert.node, words.gpus(alert), alert.action, words.cause(alert))
         for alert in alerts.listed[:ALERTS_SHOWN]
     ]
     yield from _rows(("opened (UTC)", "node", "GPU", "action", "cause"), rows, "lllll")

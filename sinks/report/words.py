@@ -49,6 +49,12 @@ def window(report: Report) -> str:
     return f"{moment(report.start)} to {moment(report.end)} UTC, {length}, from {report.source}"
 
 
+def cause(alert: Alert) -> str:
+    """What happened, and where that stands where a workflow deals with it."""
+    waits = f", waits: {alert.waits}" if alert.waits else ""
+    return f"{alert.cause} [{alert.step}{waits}]" if alert.step else alert.cause
+
+
 def verdict(report: Report) -> str:
     """The alert load in a sentence."""
     alerts, days = report.alerts, report.fleet.gpu_days

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple
@@ -85,6 +86,10 @@ class Adapter(ABC):
     @abstractmethod
     async def add(self, unit: str) -> None:
         """As it was before `drain`, as far as that was our doing."""
+
+    async def news(self) -> None:
+        """Returns when it is worth looking again at once; by default never. For schedulers that tell by themselves."""
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         """Let go; harmless twice."""

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
+from schemas.alerts import AS_PLANNED
 from schemas.records import GpuInfo
-from schemas.states import Action
+from schemas.revalidations import CLEAN
+from schemas.states import Action, Step
+from schemas.waits import Wait
 from schemas.xid import lookup
 from sinks.tickets import told
-from sinks.tickets.tables import priority, suggestion
+from sinks.tickets.tables import REPLACE, priority, suggestion
 from sinks.tickets.ticket import IN_SERVICE, PREDICTION, Advice, Check, Line, Ticket, TicketGpu
 
 TITLE_MAX = 150  # ServiceNow takes 160 characters
 EVIDENCE_MAX = 16
 _XID = "xid_"
-_GRAVITY = {str(action): rank for rank, action in enumerate(Action)}
+_GRAVITY = {
+    action: rank for rank, action in enumerate((*map(str, list(Action)[:-1]), REPLACE, str(Action.REMOVE_NODE)))
+}
+assert list(Action)[-1] is Action.REMOVE_NODE  # a whole node is graver than a part
 _SAID_OTHERWISE = len(_GRAVITY)  # an action that we do not know outranks all that we do
 
 
@@ -27,9 +35,21 @@ class Case(NamedTuple):
     steps: list[Line]
 
     @property
+    def action(self) -> str:
+        """What is asked for now."""
+        return REPLACE if self.said.step == Step.RMA else self.said.action
+
+    @property
     def is_open(self) -> bool:
         """What is not known to be over is not over."""
         return self.said.state != IN_SERVICE
+
+
+class Asked(NamedTuple):
+    """Outputs to check again. answer: to the newest evidence, where there is one."""
+
+    said: told.Revalidation
+    answer: told.Revalidated | None
 
 
 class Known(NamedTuple):
@@ -44,7 +64,7 @@ def of_case(
     cases: Mapping[str, Case],
     incident: told.Incident | None,
     known: Mapping[str, Known],
-    checks: Mapping[str, Sequence[told.Revalidation]],
+    checks: Mapping[str, Sequence[Asked]],
     policies: Mapping[str, str],
 ) -> Ticket:
     """cases: of the incident, by GPU; at least one that needs a person. The other mappings: by GPU, too."""
@@ -52,22 +72,27 @@ def of_case(
     first = min(needed.values(), key=lambda case: (case.said.opened, case.said.bdf))
     opened = first.said.opened
     open_ = [case for case in needed.values() if case.is_open]
-    action = max((case.said.action for case in open_ or needed.values()), key=_gravity)
+    action = max((case.action for case in open_ or needed.values()), key=_gravity)
     family = incident.family if incident else ""
     root = incident.root if incident else first.said.fault
     evidence = _evidence(incident, first)
     windows = _checks(checks, min([opened, *(line.ts for line in evidence)]))
     fault = incident.text if incident and incident.text else first.said.cause
+    name = _name(evidence, root, first)
     return Ticket(
         id=id,
         cluster=first.said.cluster,
         is_open=bool(open_),
-        title=_title(first.said.node, [case.said.bdf for case in needed.values()], _name(evidence, root, first)),
+        title=_title(
+            first.said.node,
+            [case.said.bdf for case in needed.values()],
+            f"replace: {name}" if action == REPLACE else name,
+        ),
         fault=fault,
         family=family,
         root=root,
         action=action,
-        priority=priority(action, family, bool(windows)),
+        priority=priority(action, family, any(check.result != CLEAN for check in windows)),
         opened=opened,
         resolved=incident.resolved if incident else 0,
         reopened=incident.reopened if incident else 0,
@@ -136,8 +161,11 @@ def _gpu(key: str, case: Case, known: Known) -> TicketGpu:
         model=gpu.model,
         serial=gpu.serial,
         state=said.state,
-        action=said.action,
-        planned=not case.needed,
+        action=case.action,
+        planned=said.fault in AS_PLANNED or not (case.needed or said.step),
+        step=said.step,
+        waits=said.waits,
+        attempts=said.attempts,
     )
 
 
@@ -193,12 +221,29 @@ def _advice(kinds: Iterable[str]) -> list[Advice]:
     return found
 
 
-def _checks(checks: Mapping[str, Sequence[told.Revalidation]], since: int) -> list[Check]:
+def _checks(checks: Mapping[str, Sequence[Asked]], since: int) -> list[Check]:
     """Windows that end in this incident, not in one before."""
-    found = [
-        Check(gpu=gpu, start=each.start, end=each.end, confidence=each.confidence)
-        for gpu, all_ in checks.items()
-        for each in all_
-        if each.end >= since
-    ]
+    found = [_check(gpu, *each) for gpu, all_ in checks.items() for each in all_ if each.said.end >= since]
     return sorted(set(found), key=lambda check: (check.gpu, check.start, check.end))
+
+
+def _check(gpu: str, said: told.Revalidation, answer: told.Revalidated | None) -> Check:
+    made = Check(gpu=gpu, start=said.start, end=said.end, confidence=said.confidence)
+    return msgspec.structs.replace(made, answer=answer.text, result=answer.result) if answer else made
+
+
+def step_of(said: told.Eviction) -> str:
+    """One step of a case in words: what has become of it, what it waits for, how often it was reset."""
+    waits = f"waits: {said.waits}" if said.waits else ""
+    what = said.detail or ("" if waits else said.cause)
+    times = f"reset {said.attempts} x" if said.attempts else ""
+    return f"{said.step or said.state}: " + "; ".join(filter(None, (what, waits, times)))
+
+
+def is_news(before: told.Eviction, said: told.Eviction) -> bool:
+    """Whether a case has come further: more than numbers in the words that it waits in."""
+    return _standing(before) != _standing(said)
+
+
+def _standing(said: told.Eviction) -> tuple[str, str, str, int, Wait | None]:
+    return said.state, said.step, said.detail, said.attempts, Wait.of(said.waits)

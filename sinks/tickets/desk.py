@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 class Stats(NamedTuple):
     """open, closed: as we have left them there. unsent: they differ from what they should be. refused: left out.
 
-    to_check: open ones that name outputs to check again.
+    to_check: open ones that name outputs which nobody has checked again yet.
     oldest_unsent_s: how long the oldest of the unsent has waited; 0: none does. outage: what everything waits for.
     """
 
@@ -128,7 +128,7 @@ class Desk:
             closed=states[CLOSED],
             unsent=len(self._since),
             refused=len(self._refused),
-            to_check=sum(row.state == OPEN and bool(row.ticket.checks) for row in rows),
+            to_check=sum(row.state == OPEN and not all(check.result for check in row.ticket.checks) for row in rows),
             oldest_unsent_s=max(0.0, self._clock() - oldest) if oldest is not None else 0.0,
             outage=self._outage,
         )

@@ -8,6 +8,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
@@ -105,6 +106,11 @@ class HttpClient:
         return f"Bearer {secret}"
 
 
+class _Problem(msgspec.Struct):
+    title: str = ""
+    detail: str = ""
+
+
 def _failure(base: str, status: int, reason: str, headers: Message[str, str], words: str) -> Exception:
     said = f"{base}: {status} {reason}" + (f": {words}" if words else "")
     if status in (404, 410):
@@ -127,11 +133,15 @@ def _retry_after_s(text: str) -> float:
 
 
 def _words(error: HTTPError) -> str:
-    """What the server says about it, on one line."""
+    """What the server says about it, on one line; of a problem (RFC 9457) only what is said for people."""
     try:
         text = error.read(4 * WORDS_MAX).decode("utf-8", "replace")
     except (OSError, HTTPException):
         return ""
+    if error.headers.get_content_type() == "application/problem+json":
+        with suppress(msgspec.DecodeError):
+            problem = msgspec.json.decode(text, type=_Problem)
+            text = problem.detail or problem.title
     return re.sub(r"\s+", " ", text).strip()[:WORDS_MAX]
 
 

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from schemas import topics
 from schemas.log import Record
 from sinks.families import counter, gauge
+from sinks.pace import Pace
 from sinks.sink import Applied, Sink
 from sinks.tickets.desk import Desk, Stats
 from sinks.tickets.memory import Memory
@@ -31,19 +32,6 @@ IDLE_S = 60.0
 STOP_S = 5.0  # at the end, for what is left to send
 
 
-class Pace:
-    """At most `per_s` calls a second, none saved up."""
-
-    def __init__(self, per_s: float) -> None:
-        self._every_s = 1.0 / per_s
-        self._next = 0.0
-
-    async def __call__(self) -> None:
-        now = time.monotonic()
-        await asyncio.sleep(max(0.0, self._next - now))
-        self._next = max(now, self._next) + self._every_s
-
-
 class TicketSink(Sink, Collector):
     """enabled: what the metrics say of it; what a dry run does is up to `tracker`. Collected by any thread."""
 
@@ -53,6 +41,7 @@ class TicketSink(Sink, Collector):
         topics.DECISIONS,
         topics.INCIDENTS,
         topics.REVALIDATIONS,
+        topics.REVALIDATED,
         topics.EVICTIONS,
         topics.PREDICTIONS,
     )
@@ -137,7 +126,7 @@ class TicketSink(Sink, Collector):
         )
         yield gauge(
             "gpu_vitals_tickets_outputs_to_check",
-            "Open tickets that name outputs to check again.",
+            "Open tickets that name outputs which nobody has checked again yet.",
             (),
             [((), stats.to_check)],
         )

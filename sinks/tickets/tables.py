@@ -10,10 +10,12 @@ from schemas.states import Action, Family, PredictionAction
 from sinks.tickets.ticket import Suggestion
 
 NOW, SOON, NORMAL, LATER = 1, 2, 3, 4
+REPLACE = "replace"  # what the workflow asks for once resets and diagnostics have not helped
 
 # action: how urgent it is, and why.
 PRIORITY: dict[str, tuple[int, str]] = {
     Action.REMOVE_NODE: (NOW, "a whole node is out"),
+    REPLACE: (SOON, "all that can be done from afar was done"),
     Action.EVICT_PERMANENTLY: (SOON, "it does not come back without a part"),
     Action.EVICT: (NORMAL, "one GPU is out, its work goes elsewhere"),
     Action.DRAIN: (NORMAL, "the same, more gently"),

@@ -66,6 +66,9 @@ def _state(ticket: Ticket) -> Iterator[str]:
         yield f"it turned out to be part of {ticket.into}"
     if ticket.resolved and ticket.is_open:
         yield f"the fault is over since {at(ticket.resolved)} UTC; the GPU is out until somebody puts it back"
+    for gpu in ticket.gpus:
+        if gpu.waits and ticket.is_open:
+            yield f"{gpu.bdf or gpu.key} waits: {gpu.waits}"
     if ticket.policy:
         yield f"decided by policy {ticket.policy}"
 
@@ -77,7 +80,8 @@ def _gpu(gpu: TicketGpu) -> str:
         gpu.uuid or gpu.key,
         gpu.model,
         f"serial {gpu.serial}" if gpu.serial else "",
-        f"{gpu.state}, {gpu.action}" if gpu.state else "",
+        f"{gpu.step or gpu.state}, {gpu.action}" if gpu.state else "",
+        f"reset {gpu.attempts} x for this fault" if gpu.attempts else "",
         "goes with its node" if gpu.planned else "",
     )
     return ", ".join(filter(None, (gpu.node, *parts)))
@@ -108,7 +112,9 @@ def _line(line: Line) -> Iterator[str]:
 
 def _checks(ticket: Ticket) -> Iterator[str]:
     for each in ticket.checks:
-        yield f"{each.gpu}: from {at(each.start)} to {at(each.end)}, corruption {each.confidence or 'suspected'}"
+        answer = f"; checked again: {each.answer}" if each.answer else ""
+        window = f"from {at(each.start)} to {at(each.end)}"
+        yield f"{each.gpu}: {window}, corruption {each.confidence or 'suspected'}{answer}"
 
 
 def _plain(line: str) -> str:

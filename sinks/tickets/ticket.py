@@ -15,7 +15,10 @@ class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TicketGpu(Shown, frozen=True, kw_only=True):
-    """A GPU that the ticket is about. state: of its case; bdf: its slot. planned: it only goes with its node."""
+    """A GPU that the ticket is about. state: of its case; bdf: its slot. planned: it only goes with its node.
+
+    step: how far the workflow has come. waits: what the next step waits for. attempts: how often it was reset.
+    """
 
     key: str
     node: str
@@ -27,6 +30,9 @@ class TicketGpu(Shown, frozen=True, kw_only=True):
     state: str = ""
     action: str = ""
     planned: bool = False
+    step: str = ""
+    waits: str = ""
+    attempts: int = 0
 
 
 class Line(Shown, frozen=True, kw_only=True):
@@ -57,12 +63,17 @@ class Suggestion(Shown, frozen=True, kw_only=True):
 
 
 class Check(Shown, frozen=True, kw_only=True):
-    """All that the GPU made from `start` (0: since ever) to `end` may be wrong."""
+    """All that the GPU made from `start` (0: since ever) to `end` may be wrong.
+
+    answer: what was found when it was checked again; result: in one word. Both are empty until then.
+    """
 
     gpu: str
     start: int
     end: int
     confidence: str = ""
+    answer: str = ""
+    result: str = ""
 
 
 class Ticket(Shown, frozen=True, kw_only=True):

@@ -6,11 +6,13 @@ import msgspec
 
 from schemas import records
 from schemas.alerts import needs_person
-from schemas.states import Action, CaseState
+from schemas.states import Action, CaseState, Step
 from sinks.explain import told
 
 Incident = told.Incident
 incident = told.incident
+Revalidated = told.Revalidated
+revalidated = told.revalidated
 
 
 class Eviction(msgspec.Struct, frozen=True):
@@ -28,10 +30,14 @@ class Eviction(msgspec.Struct, frozen=True):
     fault: str = ""
     detail: str = ""
     incident: str = ""
+    step: str = ""
+    waits: str = ""
+    deadline: int | None = None
+    attempts: int = 0
 
     @property
     def alert(self) -> records.Eviction:
-        """For `schemas.alerts`. Raises ValueError: the action is none that we know."""
+        """For `schemas.alerts`. Raises ValueError: action or step is none that we know."""
         return records.Eviction(
             ts=self.ts,
             cluster=self.cluster,
@@ -44,6 +50,9 @@ class Eviction(msgspec.Struct, frozen=True):
             fault=self.fault,
             opened=self.opened,
             incident=self.incident,
+            step=Step(self.step) if self.step else None,
+            waits=self.waits,
+            deadline=self.deadline,
         )
 
     @property

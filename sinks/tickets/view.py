@@ -9,7 +9,7 @@ from schemas.alerts import alert_id, orders
 from schemas.log import Record
 from schemas.records import GpuInfo, gpu_key
 from sinks.tickets import told
-from sinks.tickets.content import Case, Known, of_case, of_prediction
+from sinks.tickets.content import Asked, Case, Known, is_news, of_case, of_prediction, step_of
 from sinks.tickets.ticket import Line, Ticket
 
 CHAIN_MAX = 16  # of incidents that turned out to be part of others
@@ -35,6 +35,7 @@ class View:
         self._known: dict[str, Known] = {}  # by GPU: what its node says of it
         self._nodes: dict[str, list[str]] = {}
         self._checks: dict[str, dict[tuple[int, int | None, int | None], told.Revalidation]] = {}
+        self._answers: dict[str, dict[int, told.Revalidated]] = {}  # by GPU and `detected`
         self._policies: dict[str, str] = {}
         self._changed: dict[Name, None] = {}
         self._takers = {
@@ -42,6 +43,7 @@ class View:
             topics.INCIDENTS: self._incident,
             topics.PREDICTIONS: self._prediction,
             topics.REVALIDATIONS: self._revalidation,
+            topics.REVALIDATED: self._revalidated,
             topics.DECISIONS: self._decision,
             topics.INVENTORY: self._inventory,
         }
@@ -73,7 +75,7 @@ class View:
             members,
             self._incidents.get(id),
             {gpu: self._known_of(gpu) for gpu in members},
-            {gpu: list(self._checks.get(gpu, {}).values()) for gpu in members},
+            {gpu: self._asked(gpu) for gpu in members},
             self._policies,
         )
 
@@ -97,9 +99,8 @@ class View:
         said = told.eviction(record.value)
         same = before is not None and before.said.opened == said.opened
         steps = before.steps if before and same else []
-        step = Line(ts=said.ts, gpu=record.key, text=f"{said.state}: {said.detail or said.cause}")
-        if not steps or steps[-1] != step:
-            steps = [*steps, step][-TRIED_MAX:]
+        if not (before and same) or is_news(before.said, said):
+            steps = [*steps, Line(ts=said.ts, gpu=record.key, text=step_of(said))][-TRIED_MAX:]
         needed = said.needs_person or bool(before and same and before.needed)
         self._forget(record.key)
         case = Case(said, needed, steps)
@@ -119,9 +120,9 @@ class View:
 
     def _incident(self, record: Record) -> None:
         id = record.key
-        before = self._incidents.pop(id, None)
         now = told.incident(record.value) if record.value else None
-        self._touch_incident(id)
+        self._touch_incident(id)  # while it is still known what it was part of
+        before = self._incidents.pop(id, None)
         if before is not None and before.into:
             self._parts[before.into].discard(id)
         if now is not None:
@@ -149,6 +150,14 @@ class View:
         of[said.detected, said.gi, said.ci] = said
         while len(of) > CHECKS_MAX:
             del of[min(of, key=lambda key: key[0])]
+        self._touch_gpu(record.key)
+
+    def _revalidated(self, record: Record) -> None:
+        answer = told.revalidated(record.value)
+        of = self._answers.setdefault(record.key, {})
+        of[answer.detected] = answer
+        while len(of) > CHECKS_MAX:
+            del of[min(of)]
         self._touch_gpu(record.key)
 
     def _decision(self, record: Record) -> None:
@@ -186,6 +195,14 @@ class View:
             found |= dict.fromkeys(more)
             ahead += more
         return list(found)
+
+    def _asked(self, gpu: str) -> list[Asked]:
+        answers = self._answers.get(gpu, {})
+        found = []
+        for said in self._checks.get(gpu, {}).values():
+            answer = answers.get(said.detected)
+            found.append(Asked(said, answer if answer and answer.end >= said.end else None))
+        return found
 
     def _of(self, id: str) -> set[str]:
         return self._by_alert.get(id, set())

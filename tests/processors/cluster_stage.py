@@ -23,6 +23,7 @@ class Stage:
         self.task = ClusterTask()
         self.ts = 1000
         self.offset = 0
+        self.log: list[Record] = []
         self.outputs: list[Output] = []
         self.decisions: dict[str, Decision] = {}
         self.evictions: list[tuple[str, Eviction]] = []
@@ -32,7 +33,8 @@ class Stage:
             self.policy("p", **policy)
 
     def feed(self, kind: str, value: bytes, key: str = "default") -> list[Output]:
-        outputs = self.task.step([Record(self.offset, self.ts, key, kind, value)])
+        self.log.append(Record(self.offset, self.ts, key, kind, value))
+        outputs = self.task.step(self.log[-1:])
         assert [output.ordinal for output in outputs] == list(range(len(outputs)))
         assert {output.offset for output in outputs} <= {self.offset}
         self.offset += 1
@@ -73,6 +75,55 @@ class Stage:
 
     def gone(self, uuid: str, bdf: str, node: str = "n1") -> list[Output]:
         return self.feed("gone", records.encode(records.Gone(ts=self.ts, cluster="c", node=node, uuid=uuid, bdf=bdf)))
+
+    def restart(self) -> None:
+        """From a checkpoint, as after a crash."""
+        saved, self.task = self.task.checkpoint(), ClusterTask()
+        self.task.restore(saved)
+
+    def say(self, said: Any, key: str = "default") -> list[Output]:
+        """Any record, as it is."""
+        return self.feed(str(type(said).__struct_config__.tag), records.encode(said), key)
+
+    def inventory(self, boot: str, *gpus: str, node: str = "n1", **info: Any) -> list[Output]:
+        listed = [records.GpuInfo(uuid=uuid, **{"model": "NVIDIA H100 80GB HBM3", **info}) for uuid in gpus]
+        return self.say(records.Inventory(ts=self.ts, node=node, gpus=listed, boot=boot))
+
+    def serving(self, uuid: str, state: str, in_flight: int | None = None, *, node: str = "n1") -> list[Output]:
+        """What a scheduler says of the open case."""
+        case = self.case(uuid).opened
+        return self.say(
+            records.Serving(
+                ts=self.ts, node=node, uuid=uuid, scheduler="slurm", state=state, in_flight=in_flight, case=case
+            )
+        )
+
+    def answer(
+        self,
+        uuid: str,
+        state: str,
+        reason: str = "",
+        *,
+        node: str = "n1",
+        order: records.Order | None = None,
+        **more: Any,
+    ) -> list[Output]:
+        """What a node says of an order, that which is outstanding unless another one is given."""
+        order = order or self.case(uuid).order
+        assert order is not None
+        result = records.CommandResult(
+            ts=self.ts, node="n1", id=order.id, action=order.action, state=state, reason=reason, uuid=uuid, **more
+        )
+        return self.say(result)
+
+    def case(self, uuid: str) -> Eviction:
+        """As readers of the compacted topic have it."""
+        return next(eviction for key, eviction in reversed(self.evictions) if key == uuid)
+
+    def stands(self, uuid: str) -> tuple[str | None, str]:
+        """The step, and what it waits for."""
+        case = self.case(uuid)
+        return case.step, case.waits
 
     def weights(self) -> dict[str, float]:
         return {key: decision.weight for key, decision in sorted(self.decisions.items())}

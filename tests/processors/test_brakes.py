@@ -168,7 +168,7 @@ def test_planned_work_and_drains_are_no_storm() -> None:
 
 
 def gate(stage: Fleet, uuid: str) -> str:
-    return stage.task.decisions._gate(stage.task.fleet.members[uuid])
+    return stage.task.decisions.brakes.step(stage.task.fleet.members[uuid], stage.ts)
 
 
 def begin_step(stage: Fleet, *uuids: str) -> None:

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from pipeline.kits import check_cuts
-from processors import case
-from processors.cluster import ClusterTask
+from processors import case, case_steps, case_table, checkpoints
+from processors.cluster import VERSION, ClusterTask
 from schemas import records, topics
 from schemas.log import Checkpoint, Origin, Record
 from schemas.records import DeadLetter, Decision
-from schemas.states import CaseState, Condition
+from schemas.states import Condition, Step
 from tests.processors.cluster_stage import FREE, Stage
 
 # --- identity -----------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def test_a_broken_invariant_quarantines_its_case_and_the_fleet_goes_on(
     stage = Stage(**FREE)
     stage.judge("A", 0.2)
     with monkeypatch.context() as broken:
-        broken.setitem(case.TABLE[CaseState.DRAINING], case.Recovered, (case.relent, frozenset()))
+        broken.setitem(case_table.TABLE[Step.DRAINING], case.Recovered, (case_steps.relent, frozenset()))
         stage.judge("A", 1.0)
     stage.judge("B", 1.0)
     assert (stage.states(), stage.weights()) == ({"A": "drained", "B": "in-service"}, {"A": 0.0, "B": 1.0})
@@ -188,7 +188,7 @@ def test_a_broken_invariant_quarantines_its_case_and_the_fleet_goes_on(
 def test_a_stray_event_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(**FREE)
     stage.judge("A", 0.2)
-    monkeypatch.setitem(case.TABLE[CaseState.DRAINING], case.Recovered, case.STRAY)
+    monkeypatch.setitem(case_table.TABLE[Step.DRAINING], case.Recovered, case_table.STRAY)
     stage.judge("A", 1.0)
     assert stage.states() == {"A": "draining"}
     assert "stray Recovered" in stage.dead[0].why
@@ -230,3 +230,31 @@ def test_what_is_said_twice_does_not_turn_the_fleet_back_in_time() -> None:
 def test_partitions_count_apart_and_a_new_generation_begins_anew() -> None:
     assert weight_after(from_node("node", 0, 9, 1.0), from_node("node", 1, 2, 0.5)) == (0.5, [])
     assert weight_after(from_node("node", 0, 9, 1.0), from_node("node", 0, 2, 0.5, generation=1)) == (0.5, [])
+
+
+# --- states of before ---------------------------------------------------------------------------------------
+
+FORMER = {
+    *("gpu", "state", "action", "cause", "fault", "incident"),
+    *("opened_ms", "deadline_ms", "hard", "corruption", "takes_node"),
+}
+
+
+def test_a_checkpoint_from_before_there_were_steps_is_restored() -> None:
+    at = Stage(gpus_out_max=None)
+    at.judge("A", 0.0, hard=True)
+    at.tick(40_000)
+    at.judge("B", 0.2)
+    held = at.task.checkpoint()
+    saved = checkpoints.unpack(VERSION, held)
+    del saved["nodes"], saved["policy"]["workflow"]
+    for member in saved["members"]:
+        member["case"] = {key: value for key, value in member["case"].items() if key in FORMER}
+    at.task = ClusterTask()
+    at.task.restore(checkpoints.pack(VERSION, held.next_offset, saved))
+    assert {key: member.case.step for key, member in at.task.fleet.members.items()} == {"A": "drained", "B": "draining"}
+    at.inventory("boot-1", "A", "B")
+    at.policy("on", ts=1, gpus_out_max=None, steps={"node_max": None, "domain_max": None}, workflow={"enabled": True})
+    assert at.case("A").step == "resetting"
+    at.tick(70_000)
+    assert at.case("B").step == "resetting"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,8 +24,13 @@ _sources = st.tuples(
     st.sampled_from([("ok", ""), ("failing", "hung"), ("failing", "engine-down"), ("ended", "")]),
 )
 _works = st.tuples(st.just("work"), st.sampled_from(["maintenance", "end-maintenance"]), st.integers(1, 200))
+_commands = st.tuples(
+    st.just("command"),
+    st.sampled_from(["started", "done", "failed", "refused", "dry-run"]),
+    st.sampled_from(["c1", "c2"]),
+)
 _waits = st.tuples(st.just("wait"), st.integers(1, 80), st.none())
-_stories = st.lists(st.one_of(_frames, _lists, _sources, _works, _waits), min_size=3, max_size=25)
+_stories = st.lists(st.one_of(_frames, _lists, _sources, _works, _commands, _waits), min_size=3, max_size=25)
 
 
 def told(story: list[tuple[str, object, object]]) -> tuple[list[Record], dict[str, list[int]]]:
@@ -46,6 +52,8 @@ def told(story: list[tuple[str, object, object]]) -> tuple[list[Record], dict[st
         elif what == "source":
             state, cause = other  # type: ignore[misc]
             log.report(now, records.SourceStatus(ts=0, node=NODE, source=str(one), state=state, cause=cause))
+        elif what == "command":
+            log.report(now, records.CommandResult(ts=0, node=NODE, id=str(other), action="reset", state=str(one)))
         elif what == "work":
             word = records.Operator(ts=ms(now), node=NODE, action=str(one), until=ms(now + int(str(other))))
             log.add(now, NODE, "operator", records.encode(word))
@@ -104,6 +112,7 @@ _habits = st.lists(
         st.tuples(st.just("exporter is down"), st.integers(1, 900)),
         st.tuples(st.just("driver is reloaded"), st.integers(1, 580)),
         st.tuples(st.just("MIG is set up"), st.integers(1, 25)),
+        st.tuples(st.just("a GPU is reset"), st.integers(1, 110)),
         st.tuples(st.just("blanks"), st.integers(1, 200)),
     ),
     max_size=4,
@@ -139,6 +148,12 @@ def lived(habits: list[tuple[str, int]], word_s: int) -> Observations:
             for _ in range(seconds):
                 now += 1
                 log.frame(NODE, now, {GPU_TEMP: None, MEM_CLOCK: None}, gpus=GPUS, epoch=epoch)
+        elif what == "a GPU is reset":
+            result = records.CommandResult(ts=0, node=NODE, id=f"c{now}", action="reset", state="started")
+            log.report(now, result, epoch=epoch)
+            log.ticks(now + 1, now + seconds)
+            now += seconds
+            log.report(now, msgspec.structs.replace(result, state="done"), epoch=epoch)
         elif what in _CAUSES:
             if what == "driver is reloaded":
                 load += 1

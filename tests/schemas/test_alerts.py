@@ -6,7 +6,7 @@ import pytest
 
 from schemas.alerts import alert_id, needs_person, orders
 from schemas.records import Eviction
-from schemas.states import Action, CaseState
+from schemas.states import Action, CaseState, Step
 
 
 def case(fault: str, action: Action = Action.EVICT, **others: Any) -> Eviction:
@@ -48,3 +48,30 @@ def test_a_node_that_goes_at_once_is_one_alert() -> None:
 )
 def test_predictions_that_order_something_are_alerts(action: str, expected: bool) -> None:
     assert orders(action) is expected
+
+
+@pytest.mark.parametrize(
+    ("step", "fault", "others", "expected"),
+    [
+        (Step.DRAINING, "xid_119", {}, False),
+        (Step.DRAINING, "xid_64", {"action": Action.EVICT_PERMANENTLY}, True),
+        (Step.PROBATION, "xid_119", {}, False),
+        (Step.RMA, "xid_31", {}, True),
+        (Step.QUARANTINED, "xid_119", {}, True),
+        (Step.QUARANTINED, "maintenance", {}, False),
+        (Step.DRAINED, "xid_119", {"waits": "actions are not enabled: a reset would follow"}, True),
+        (Step.DRAINED, "xid_31", {"waits": "actions are not enabled: a reset would follow"}, False),
+        (Step.DRAINED, "xid_31", {"waits": "an operator"}, True),
+        (Step.PROBATION, "xid_48", {"waits": "the check of its outputs, or an operator's proceed"}, False),
+        (Step.PROBATION, "xid_48", {"waits": "an operator's proceed or restore: its outputs may be wrong"}, True),
+        (Step.PROBATION, "xid_119", {"waits": "a judgement that finds it fit"}, False),
+        (Step.RESETTING, "xid_119", {"waits": "its order"}, False),
+        (Step.RESETTING, "xid_119", {"waits": "n1 has to be rebooted"}, True),
+        (Step.RESETTING, "xid_31", {"waits": "n1 has to be rebooted"}, True),
+        (Step.IN_SERVICE, "xid_48", {}, False),
+    ],
+)
+def test_who_needs_a_person_while_a_workflow_runs(
+    step: Step, fault: str, others: dict[str, Any], expected: bool
+) -> None:
+    assert needs_person(case(fault, **({"step": step} | others))) is expected

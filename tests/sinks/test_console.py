@@ -10,7 +10,7 @@ from rich.console import Console
 from schemas import records, topics
 from schemas.log import Record
 from schemas.records import Reason, encode
-from schemas.states import Action, CaseState, Condition
+from schemas.states import Action, CaseState, Condition, Step
 from sinks.console import ConsoleSink
 from sinks.kit import Probe, check_sink
 from sinks.screen import draw
@@ -143,6 +143,33 @@ def test_the_worst_come_first_with_weight_state_and_reason():
     assert "Xid 79: fell off the bus (held: budget)" in shown[at]
     assert "GPU-00000002 0000:18:00" in shown[at]
     assert "4 not healthy" in shown[at - 1]
+
+
+def test_a_gpu_that_is_out_shows_its_step_and_what_it_waits_for():
+    sick = score(1, 0.0, Condition.FAILED, "Xid 119")
+    made = records.Eviction(
+        ts=TS,
+        cluster="c1",
+        node=sick.node,
+        uuid=sick.uuid,
+        state=CaseState.DRAINED,
+        action=Action.EVICT,
+        cause="Xid 119",
+        opened=TS,
+        step=Step.DRAINED,
+        waits="budget: 2 of 2",
+    )
+    shown, console = sink([sick], [decision(sick, 0.0, CaseState.DRAINED, Action.EVICT)], size=(120, 24))
+
+    def after(case):
+        record = Record(case.ts, TS, sick.uuid, "eviction", encode(case))
+        asyncio.run(shown.apply(topics.EVICTIONS, [record]))
+        return line(draw(shown.view, FACTS, console).plain.splitlines(), "GPU-00000001")
+
+    assert "drained     Xid 119 (waits: budget: 2 of 2)" in after(made)
+    assert "quarantined Xid 119" in after(msgspec.structs.replace(made, step=Step.QUARANTINED, waits="", ts=TS + 1))
+    over = msgspec.structs.replace(made, step=Step.IN_SERVICE, state=CaseState.IN_SERVICE, waits="", ts=TS + 2)
+    assert "drained     Xid 119" in after(over), "there is no case any more: what was decided stands"
 
 
 def test_a_fleet_that_comes_up_is_no_news_and_what_changes_is():

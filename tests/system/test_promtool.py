@@ -13,8 +13,10 @@ import pytest
 
 from schemas import fields, frames, topics
 from schemas.log import Record
-from schemas.records import Gpu
+from schemas.records import Gpu, Order
+from schemas.states import Step
 from sinks.metrics import MetricsSink
+from tests.sinks.test_workflow_metrics import Fleet
 
 pytestmark = pytest.mark.system
 
@@ -62,3 +64,13 @@ def test_with_every_specified_metric_there_is_exactly_the_documented_one():
     record = Record(0, 1, "n1", frames.KIND, frames.encode(frame))
     asyncio.run(sink.apply(topics.OBSERVATIONS, [record]))
     assert findings(sink.page().decode()) == [DOCUMENTED]
+
+
+def test_what_is_told_of_cases_has_no_finding():
+    fleet = Fleet()
+    order = Order(id="o1", action="reset", boot="b", sequence=1, expires=1)
+    fleet.case(1, Step.DRAINED, waits="budget", deadline=1)
+    fleet.case(1, Step.RESETTING, after_s=9, attempts=1, order=order)
+    fleet.decision(1, "storm")
+    fleet.result()
+    assert findings(fleet.sink.page().decode()) == []

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
-import subprocess
-import time
-from urllib.request import urlopen
 
 import msgspec
 import pytest
@@ -15,6 +10,7 @@ import pytest
 from sinks.tickets.alertmanager import Alertmanager
 from sinks.tickets.http_client import HttpClient, Secret
 from sinks.tickets.ticket import Ticket, TicketGpu
+from tests.system.alertmanager import asked, eventually, running
 
 pytestmark = pytest.mark.system
 
@@ -40,42 +36,14 @@ NO_SECRET = Secret(None, "", {})
 def address(tmp_path_factory):
     directory = tmp_path_factory.mktemp("alertmanager")
     (directory / "config.yml").write_text(CONFIG)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        "prometheus-alertmanager",
-        f"--config.file={directory}/config.yml",
-        f"--storage.path={directory}/data",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        base = f"http://127.0.0.1:{port}"
-        eventually(lambda: ready(base))
+    with running(directory / "config.yml", directory) as base:
         yield base
-        process.terminate()
-
-
-def ready(base):
-    try:
-        with urlopen(f"{base}/-/ready", timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-
-
-def eventually(holds):
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def firing(base):
     """(labels, summary, beginning) of the alerts that fire."""
-    with urlopen(f"{base}/api/v2/alerts?active=true", timeout=5) as answer:
-        return [(each["labels"], each["annotations"]["summary"], each["startsAt"]) for each in json.load(answer)]
+    found = asked(base, "alerts?active=true")
+    return [(each["labels"], each["annotations"]["summary"], each["startsAt"]) for each in found]
 
 
 def test_an_alert_fires_while_its_ticket_is_open_and_ends_with_it(address):

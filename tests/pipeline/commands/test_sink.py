@@ -41,6 +41,14 @@ def complaint(capsys, *args):
             'error: tickets.to: missing\n  help: to = "file", or another place, in the table [tickets]\n',
         ),
         (
+            ["commander", "--changes-only"],
+            "error: --changes-only does not go with commander\n  help: only `gpu-vitals sink webhook` takes it\n",
+        ),
+        (
+            ["scheduler"],
+            'error: scheduler.to: missing\n  help: to = "http", or another one, in the table [scheduler]\n',
+        ),
+        (
             ["metrics", "--listen", "nowhere"],
             "error: not an address to listen on: nowhere\n  help: [HOST:]PORT, as in 9108 or 0.0.0.0:9108\n",
         ),

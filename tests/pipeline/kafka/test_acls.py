@@ -20,8 +20,10 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
+from pipeline.clock import wall_ms
+from pipeline.commander.outbox import KafkaOutbox
 from pipeline.errors import UsageProblem
-from pipeline.kafka import acls, agent_check, credentials, topics
+from pipeline.kafka import acls, agent_check, credentials, rechecking, topics
 from pipeline.kafka.follow import KafkaFollower
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.log import KafkaLog
@@ -29,12 +31,16 @@ from pipeline.kafka.settings import Kafka
 from pipeline.kafka.topic_check import check
 from pipeline.log import Entry, Unavailable
 from pipeline.node_commands import issuing
+from pipeline.node_commands.keys import PrivateKey
+from pipeline.schedulers.reports import KafkaReports
 from pipeline.worker import Worker
 from processors.cluster import ClusterTask
 from schemas import records
 from schemas.log import Checkpoint, Output, Part
 from scripts.kafka_broker import HOST, Broker, free_port, java, tool
+from sinks.commander.sink import CommanderSink
 from sinks.metrics import MetricsSink
+from tests.sinks.commander.cases import eviction, order
 
 USERS = ("admin", "nobody", *acls.ROLES)
 STORE_PASSWORD = "certificates"
@@ -131,11 +137,11 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         guarded.broker.kill()
 
 
-async def written(kafka: Kafka, topic: str, value: bytes = b"{}") -> None:
+async def written(kafka: Kafka, topic: str, value: bytes = b"{}", key: bytes = b"k") -> None:
     producer = AIOKafkaProducer(**kafka.client(), enable_idempotence=True)
     try:
         await producer.start()
-        await producer.send_and_wait(kafka.topic(topic), value, key=b"k")
+        await producer.send_and_wait(kafka.topic(topic), value, key=key)
     finally:
         await producer.stop()
 
@@ -297,8 +303,8 @@ def test_the_metrics_catch_up_with_what_a_sink_may_read(guarded: Guarded):
 
 def test_a_reader_reads_decisions_and_changes_nothing(guarded: Guarded):
     kafka = guarded.settings("reader")
-    asyncio.run(written(guarded.settings("admin"), "evictions", b"evicted"))
-    assert asyncio.run(first(kafka, "evictions", "gpu-vitals.reader-mine")) == b"evicted"
+    asyncio.run(written(guarded.settings("admin"), "groups", b"judged"))
+    assert asyncio.run(first(kafka, "groups", "gpu-vitals.reader-mine")) == b"judged"
     for topic in acls.READ_BY_ANYBODY:
         with pytest.raises((TopicAuthorizationFailedError, ClusterAuthorizationFailedError)):
             asyncio.run(written(kafka, topic))
@@ -315,8 +321,75 @@ def test_a_commander_commands_and_asks_what_there_is_and_changes_nothing_else(gu
         asyncio.run(issuing.inventory(kafka, "n1"))
     with pytest.raises(TopicAuthorizationFailedError):
         asyncio.run(written(kafka, "observations"))
+    with pytest.raises(GroupAuthorizationFailedError):
+        asyncio.run(committed(kafka, kafka.group("sink.metrics")))
     with pytest.raises(UsageProblem, match="commands"):
         asyncio.run(issuing.send(guarded.settings("agent"), records.Command(ts=1, node="n1", id="c2", action="reset")))
+
+
+def test_the_commander_reads_cases_sends_what_they_order_and_passes_over_what_is_none(guarded: Guarded):
+    kafka = guarded.settings("commander")
+    made = eviction(ts=(now_ms := wall_ms()), order=order("o1", at=now_ms))
+
+    async def until_sent() -> tuple[str, int, int]:
+        await written(guarded.settings("admin"), "evictions", b"no case")
+        await written(guarded.settings("admin"), "evictions", records.encode(made), made.uuid.encode())
+        sink = CommanderSink(KafkaOutbox(kafka, PrivateKey("k1", bytes(32)), lambda: follower.current()))
+        follower = KafkaFollower(sink, kafka)
+        run = asyncio.create_task(follower.run())
+        async with asyncio.timeout(60):
+            while not (sink.sent or follower.away or sink.outage or run.done()):
+                await asyncio.sleep(0.1)
+        follower.stop()
+        await run
+        await sink.close()
+        return follower.away or sink.outage, sink.sent["reset"], follower.stats().dead_letters
+
+    away, sent, letters = asyncio.run(until_sent())
+    assert (away, sent) == ("", 1)
+    assert letters == 1
+
+
+def test_a_revalidator_reads_what_is_to_be_checked_and_answers_and_reads_no_decisions(guarded: Guarded):
+    kafka = guarded.settings("revalidator")
+    said = records.Revalidated(ts=1, node="n1", uuid="GPU-1", detected=1, end=1, result="clean")
+    asyncio.run(rechecking.say(kafka, [said]))
+    assert asyncio.run(rechecking.rechecks(kafka)) == ([], 0)
+    for topic in ("revalidated", "revalidations"):
+        with pytest.raises(TopicAuthorizationFailedError):
+            asyncio.run(written(kafka, topic))
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(seen(kafka, "decisions"))
+    with pytest.raises(UsageProblem, match="observations"):
+        asyncio.run(rechecking.say(guarded.settings("reader"), [said]))
+
+
+def test_a_scheduler_follows_cases_alone_and_reports_and_changes_nothing_else(guarded: Guarded):
+    kafka = guarded.settings("scheduler")
+
+    class Alone(MetricsSink):
+        name = "scheduler"
+        topics = ("evictions",)
+        alone = True
+
+    async def until_caught_up() -> str:
+        follower, reports = KafkaFollower(Alone(), kafka), KafkaReports(kafka)
+        run = asyncio.create_task(follower.run())
+        async with asyncio.timeout(60):
+            while not follower.caught_up and not run.done():
+                await asyncio.sleep(0.1)
+        await reports.send([records.Serving(ts=1, node="n1", scheduler="http", state="drained")])
+        await reports.close()
+        follower.stop()
+        await run
+        return follower.away
+
+    assert asyncio.run(until_caught_up()) == ""
+    for topic in ("decisions", "evictions", "commands"):
+        with pytest.raises((TopicAuthorizationFailedError, ClusterAuthorizationFailedError)):
+            asyncio.run(written(kafka, topic))
+    with pytest.raises(GroupAuthorizationFailedError):
+        asyncio.run(committed(kafka, kafka.group("sink.metrics")))
 
 
 def test_whom_nothing_was_granted_is_told_so_instead_of_topics_that_are_missing(guarded: Guarded):

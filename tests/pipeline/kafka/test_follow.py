@@ -405,3 +405,38 @@ def test_a_broker_that_is_not_there_yet_is_waited_for(own_broker) -> None:
             await until(lambda: sink.taken, 60)
 
     asyncio.run(run())
+
+
+def test_who_asks_waits_until_the_sink_has_all_that_was_there(kafka: Kafka) -> None:
+    async def run():
+        sink = View()
+        async with following(sink, kafka) as follower:
+            with pytest.raises(SinkError):  # before it is connected nobody can say
+                await follower.current()
+            await until(lambda: sink.given_at_start is not None)
+            sink.gate = asyncio.Event()
+            await publish(kafka, [decision(gpu, cause=gpu) for gpu in range(12)])
+            asked = asyncio.create_task(follower.current())
+            await asyncio.sleep(0.3)
+            early = asked.done()
+            sink.gate.set()
+            await asked
+            return early, len(sink.taken)
+
+    assert asyncio.run(run()) == (False, 12)
+
+
+def test_who_asks_while_the_broker_is_away_is_told_so(own_broker) -> None:
+    kafka = Kafka(bootstrap=own_broker.bootstrap, partitions=1)
+
+    async def run():
+        await create(kafka)
+        sink = View()
+        async with following(sink, kafka) as follower:
+            await until(lambda: sink.given_at_start is not None)
+            await follower.current()
+            await asyncio.to_thread(own_broker.kill)
+            with pytest.raises(SinkError):
+                await follower.current()
+
+    asyncio.run(run())

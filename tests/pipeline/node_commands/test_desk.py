@@ -124,6 +124,16 @@ def test_a_diagnostic_is_told_as_a_record_of_its_own_before_the_result(machine):
     assert (diagnostic.uuid, diagnostic.result, diagnostic.level) == (UUID, "pass", 2)
 
 
+@pytest.mark.parametrize(("action", "reason"), [("reset", "busy"), ("diagnose", "engine")])
+def test_what_is_looked_at_and_left_alone_is_refused_and_never_said_to_have_started(machine, action, reason):
+    """On disk it is: an agent that dies while it looks does not look again."""
+    machine.say("compute", f"{UUID}, 4242, python3\n" if action == "reset" else "")
+    node = played(machine, command(NOW, action=action))
+    assert [(result.state, result.reason, result.started) for result in node.said] == [("refused", reason, 0)]
+    assert b'"state":"started"' in node.path.read_bytes()
+    assert machine.resets() == []
+
+
 def test_unless_it_is_enabled_it_only_says_what_it_would_have_run(machine):
     node = played(machine, command(NOW), command(NOW, id="c2", node="n2"), enabled=False)
     assert [(result.state, result.reason) for result in node.said] == [("dry-run", ""), ("refused", "node")]
@@ -263,7 +273,7 @@ def test_no_more_gpus_at_once_than_allowed_and_one_command_of_each_at_a_time(mac
         running, most, same = set(), 0, 0
         node = Node(machine)
 
-        async def do(given, bdf):
+        async def do(given, bdf, begin):
             nonlocal most, same
             same += given.uuid in running
             running.add(given.uuid)
@@ -323,7 +333,7 @@ def test_a_bug_in_what_acts_is_a_failure_that_is_told(machine, caplog):
     async def run():
         node = Node(machine)
 
-        async def do(given, bdf):
+        async def do(given, bdf, begin):
             raise RuntimeError("oops")
 
         node.hands.do = do

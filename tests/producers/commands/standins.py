@@ -107,3 +107,7 @@ def _readable(directory: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+async def unsaid() -> None:
+    """That something begins, where nobody wants to know it."""

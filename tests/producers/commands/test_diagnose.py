@@ -10,7 +10,7 @@ import pytest
 from producers import driver
 from producers.commands import holders
 from producers.commands.diagnose import diagnose, numbers
-from tests.producers.commands.standins import BDF, OTHER, UUID, Machine
+from tests.producers.commands.standins import BDF, OTHER, UUID, Machine, unsaid
 from tests.producers.commands.test_reset import user_of
 
 TESTS = ("software", "memory", "pcie")
@@ -87,7 +87,7 @@ def machine(tmp_path, monkeypatch):
 
 
 def done(machine, level=2, **programs):
-    return asyncio.run(diagnose(machine.programs._replace(**programs), "default", "n1", UUID, BDF, level))
+    return asyncio.run(diagnose(machine.programs._replace(**programs), "default", "n1", UUID, BDF, level, unsaid))
 
 
 def calls(machine):

@@ -16,7 +16,7 @@ from producers.commands.outcome import NVIDIA_SMI
 from producers.commands.pausable import Pausable
 from producers.commands.reset import reset
 from producers.source import Observed, Source
-from tests.producers.commands.standins import BDF, OTHER, UUID, Machine
+from tests.producers.commands.standins import BDF, OTHER, UUID, Machine, unsaid
 
 SAID = Observed("n1", "kernel", b"{}")
 
@@ -57,7 +57,7 @@ class Holding(Source):
 
 
 def done(machine, *sources, programs=None):
-    return asyncio.run(reset(programs or machine.programs, sources, UUID, BDF))
+    return asyncio.run(reset(programs or machine.programs, sources, UUID, BDF, unsaid))
 
 
 def user_of(machine, device):
@@ -104,12 +104,17 @@ def test_a_gpu_of_which_the_driver_does_not_tell_the_device_is_left_alone(machin
     assert machine.resets() == []
 
 
-def test_where_a_process_cannot_be_looked_into_nothing_is_reset(machine, monkeypatch):
-    """As of a user who is not root: any of them may use it."""
+SANDBOX = "a container or sandbox hides them from this agent: run it outside, or give it CAP_SYS_PTRACE"
+
+
+@pytest.mark.parametrize(("user", "fix"), [(1000, "run the agent as root"), (0, SANDBOX)])
+def test_where_a_process_cannot_be_looked_into_nothing_is_reset(machine, monkeypatch, user, fix):
+    """As of another user, or outside of a sandbox: any of them may use it."""
+    monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(holders.Path, "iterdir", _of_another_user(f"{machine.proc}/{os.getpid()}"))
     outcome = done(machine)
     assert (outcome.state, outcome.reason) == ("refused", "unseen")
-    assert "1 processes cannot be looked into" in outcome.detail
+    assert outcome.detail == f"1 process cannot be looked into and may use it: {fix}"
     assert machine.resets() == []
 
 
@@ -149,7 +154,7 @@ def test_what_the_agent_has_open_itself_is_let_go_of_and_taken_up_again(machine)
         source = Pausable(inner)
         await source.open(None)
         assert await source.read() == [SAID]
-        outcome = await reset(machine.programs, [source], UUID, BDF)
+        outcome = await reset(machine.programs, [source], UUID, BDF, unsaid)
         reads = [await source.read() for _ in range(2)]
         await source.close()
         return outcome.state, inner.log, reads
@@ -178,7 +183,7 @@ def test_a_source_that_does_not_let_go_is_named_and_nothing_is_reset(machine):
     async def run():
         source = Pausable(Holding(machine, letting_go=False))
         await source.open(None)
-        return await reset(machine.programs, [source], UUID, BDF)
+        return await reset(machine.programs, [source], UUID, BDF, unsaid)
 
     outcome = asyncio.run(run())
     assert (outcome.state, outcome.reason) == ("refused", "busy")

@@ -10,7 +10,7 @@ import pytest
 from schemas import records
 from schemas.log import Record
 from schemas.records import Gpu, GpuInfo, Reason
-from schemas.states import Action, CaseState, Condition
+from schemas.states import Action, CaseState, Condition, Step
 from sinks.explain import text
 from sinks.explain.assemble import Assembler
 from sinks.explain.model import Explanation
@@ -245,6 +245,35 @@ def test_cases_predictions_revalidations_rates_and_groups() -> None:
         assert said in shown
     told.say("groups", verdict | {"gpus": ["GPU-2"]}, key="g")  # placed elsewhere now
     assert told.explanation().groups == []
+
+
+def test_a_case_says_how_far_its_workflow_has_come_and_what_it_waits_for() -> None:
+    told = Told()
+    for step, more in ((Step.RESETTING, {"attempts": 2}), (Step.DRAINED, {"attempts": 2, "waits": "cool-down"})):
+        case = records.Eviction(
+            ts=T0, cluster="c", node="n1", uuid="GPU-1", state=step.state, action=Action.EVICT, cause="heat",
+            opened=T0 - 60_000, step=step, deadline=T0 + 900_000, **more,
+        )  # fmt: skip
+        told.say("evictions", case)
+    (seen,) = told.explanation().cases
+    assert (seen.step, seen.waits, seen.attempts) == ("drained", "cool-down", 2)
+    shown = text.render(told.explanation())
+    assert "waits: cool-down; goes on by itself 2026-01-01 00:15:00" in shown
+    assert "reset 2 x for this fault lately" in shown
+    assert "case resetting, evict: heat" in shown
+    assert "case drained, evict: heat; waits: cool-down" in shown
+
+
+def test_an_answer_stands_beside_the_outputs_that_it_is_about() -> None:
+    told = Told()
+    asked = {"start": 0, "end": T0, "detected": T0, "confidence": "confirmed"}
+    told.say("revalidations", asked)
+    told.say("revalidated", {"detected": T0, "end": T0, "result": "corrupt", "checked": 9, "wrong": 2, "author": "ann"})
+    shown = text.render(told.explanation())
+    assert "  checked again: corrupt, 2 of 9 outputs wrong, by ann" in shown
+    assert "outputs were checked again: corrupt, 2 of 9 outputs wrong, by ann" in shown
+    told.say("revalidations", asked | {"end": T0 + 1})
+    assert [each.answer for each in told.explanation().revalidations] == [""], "there was more evidence since"
 
 
 def test_the_timeline_is_bounded_newest_first_and_says_what_it_leaves_out() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from schemas.states import Action, CaseState, Condition
+from schemas.states import Action, CaseState, Condition, Step
+from sinks.report import text
 from sinks.report.window import DAY_MS, HOUR_MS, Window
 from tests.sinks.report.fleets import START, WEEK, Told, reason
 
@@ -179,6 +180,20 @@ def test_alerts_are_cases_that_need_a_person_and_predictions_that_order_somethin
     assert alerts.per_day == pytest.approx(3 / 0.7)  # 100 GPUs for 7 days are 0.7 days of 1,000
     assert alerts.by_day[:3] == [("2026-01-01", 2), ("2026-01-02", 1), ("2026-01-03", 0)]
     assert len(alerts.by_day) == 7
+
+
+def test_an_alert_says_how_far_the_workflow_has_come_and_what_mends_itself_is_none() -> None:
+    told = Told()
+    told.case("GPU-1", START + 1000, "xid_119", step=Step.RESETTING)
+    told.case("GPU-1", START + 1000, "xid_119", step=Step.IN_SERVICE, state=CaseState.IN_SERVICE)
+    told.case("GPU-2", START + 2000, "xid_119", step=Step.RESETTING)
+    told.case("GPU-2", START + 2000, "xid_119", step=Step.QUARANTINED, waits="an operator")
+    report = told.report()
+    assert [(alert.gpu, alert.step, alert.waits) for alert in report.alerts.listed] == [
+        ("GPU-2", "quarantined", "an operator")
+    ]
+    assert report.alerts.automatic == {"xid_119": 1}
+    assert "xid_119 it was [quarantined, waits: an operator]" in text.render(report)
 
 
 def test_cases_of_one_moment_on_one_node_are_one_alert() -> None:

@@ -9,7 +9,7 @@ from schemas import topics
 from schemas.records import Decision
 from schemas.states import Action, CaseState, Condition, Family, PredictionAction
 from sinks.tickets.adf import document
-from sinks.tickets.tables import BY_FAMILY, PRIORITY, RAISED, UNKNOWN, priority, suggestion
+from sinks.tickets.tables import BY_FAMILY, PRIORITY, RAISED, REPLACE, UNKNOWN, priority, suggestion
 from sinks.tickets.text import CUT, markdown, plain
 from sinks.tickets.view import View
 from tests.sinks.tickets.world import ID, T, Topics
@@ -142,7 +142,7 @@ def test_a_title_fits_every_system():
 
 def test_every_action_that_needs_a_person_has_a_priority():
     needs = {*Action, *PredictionAction} - {Action.NONE, Action.MONITOR, PredictionAction.MONITOR}
-    assert PRIORITY.keys() == needs
+    assert PRIORITY.keys() == needs | {REPLACE}
 
 
 def test_every_family_but_the_unnamed_has_a_part():

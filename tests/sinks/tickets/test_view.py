@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas import topics
+from schemas.states import Step
 from sinks.tickets.ticket import Check
 from sinks.tickets.view import View
 from tests.sinks.tickets.world import ID, T, Topics
@@ -176,3 +177,120 @@ def test_what_comes_later_on_other_topics_changes_the_ticket():
         made.take(*of.log[-1])
         assert NAME in made.changed()
         assert made.ticket(NAME) != before
+
+
+WAITS_FOR_OPERATOR = "an operator's word: its outputs may be wrong"
+
+
+def worked_on(of, *steps, fault="xid_119", **more):
+    """A case that the workflow takes through these steps, a minute each; the last one as `more` says."""
+    for at, step in enumerate(steps):
+        last = more if at == len(steps) - 1 else {}
+        of.case(state=str(Step(step).state), step=Step(step), fault=fault, after_s=60 * at, **last)
+
+
+UNTIL_WELL = ("draining", "forcing", "drained", "removing", "resetting", "diagnosing", "probation", "in-service")
+
+
+@pytest.mark.parametrize("steps", range(1, len(UNTIL_WELL) + 1))
+def test_a_case_that_is_worked_on_by_itself_has_no_ticket(steps):
+    of = Topics()
+    worked_on(of, *UNTIL_WELL[:steps], waits="budget: 3 of 3 GPUs are out")
+    assert asked_for(of) == {}
+
+
+def test_a_gpu_that_is_to_be_replaced_has_an_urgent_ticket_with_what_was_tried():
+    of = Topics()
+    of.inventory()
+    worked_on(of, "draining", "resetting", "diagnosing")
+    of.case(
+        step=Step.RMA,
+        state="drained",
+        fault="xid_119",
+        attempts=3,
+        detail="dcgmi diag -r 2: memory failed",
+        after_s=400,
+    )
+    ticket = asked_for(of)[NAME]
+    assert (ticket.action, ticket.priority, ticket.is_open) == ("replace", 2, True)
+    assert ticket.title == "b1 0000:01:00: replace: Xid 48: double-bit ECC error"
+    assert (ticket.gpus[0].serial, ticket.gpus[0].step, ticket.gpus[0].attempts) == ("1601", "rma", 3)
+    assert [line.text for line in ticket.tried] == [
+        "draining: Xid 48: double-bit ECC error",
+        "resetting: Xid 48: double-bit ECC error",
+        "diagnosing: Xid 48: double-bit ECC error",
+        "rma: dcgmi diag -r 2: memory failed; reset 3 x",
+    ]
+    of.case(step=Step.IN_SERVICE, state="in-service", detail="restored by ann", fault="xid_119", after_s=9000)
+    ticket = asked_for(of)[NAME]
+    assert (ticket.is_open, ticket.closed_because) == (False, "restored by ann")
+
+
+@pytest.mark.parametrize("fault", ["xid_31", "xid_43", "xid_119"])
+def test_what_no_reset_has_mended_needs_a_person_whatever_it_was(fault):
+    of = Topics()
+    worked_on(of, "draining", "resetting", "quarantined", fault=fault, attempts=3, waits=WAITS_FOR_OPERATOR)
+    ticket = asked_for(of)[NAME]
+    assert (ticket.action, ticket.is_open, ticket.gpus[0].waits) == ("evict", True, WAITS_FOR_OPERATOR)
+
+
+@pytest.mark.parametrize("fault", ["xid_48", "correctable_ecc", "presence"])
+def test_where_actions_are_not_enabled_a_drained_gpu_has_a_ticket(fault):
+    of = Topics()
+    worked_on(of, "draining", "drained", fault=fault, waits="actions are not enabled: a reset would follow")
+    assert asked_for(of)[NAME].is_open
+
+
+@pytest.mark.parametrize(
+    ("waits", "deadline", "needed"),
+    [
+        (WAITS_FOR_OPERATOR, None, True),
+        (WAITS_FOR_OPERATOR, T + 61_000, False),  # it goes on by itself before long
+        (WAITS_FOR_OPERATOR, T + 60_000, True),
+        ("storm", None, False),
+        ("its cool-down after the last reset", None, False),
+        ("evidence of the last minute, or an operator's proceed", None, True),  # it may never come
+        ("words of a newer version", None, True),
+        ("words of a newer version", T + 61_000, False),
+        ("", None, False),  # nothing is in its way
+    ],
+)
+def test_a_drained_gpu_that_nothing_moves_by_itself_needs_a_person(waits, deadline, needed):
+    of = Topics()
+    worked_on(of, "draining", "drained", waits=waits, deadline=deadline)
+    assert bool(asked_for(of)) is needed
+
+
+def test_one_that_is_worked_on_does_not_keep_the_ticket_of_another_one_open():
+    of = Topics()
+    of.case(gpu=1, action="evict-permanently", step=Step.RMA, state="drained")
+    of.case(gpu=2, step=Step.RESETTING, state="drained")
+    ticket = asked_for(of)[NAME]
+    assert [(gpu.uuid, gpu.planned, gpu.step) for gpu in ticket.gpus] == [
+        ("GPU-1", False, "rma"),
+        ("GPU-2", False, "resetting"),
+    ]
+    of.case(gpu=1, action="evict-permanently", step=Step.IN_SERVICE, state="in-service", after_s=1)
+    assert not asked_for(of)[NAME].is_open
+
+
+def test_numbers_that_change_while_a_case_waits_are_no_new_step():
+    of = Topics()
+    for left in (9, 5, 1):
+        of.case(step=Step.DRAINING, waits=f"{left} requests in flight", action="remove-node", after_s=9 - left)
+    assert [line.text for line in asked_for(of)[NAME].tried] == ["draining: waits: 9 requests in flight"]
+
+
+def test_outputs_that_were_found_right_are_not_urgent_any_more():
+    of = Topics()
+    of.case()
+    of.check()
+    of.answer(result="corrupt", checked=812, wrong=3, author="store-1")
+    ticket = asked_for(of)[NAME]
+    assert (ticket.priority, ticket.checks[0].answer) == (2, "corrupt, 3 of 812 outputs wrong, by store-1")
+    of.answer()
+    ticket = asked_for(of)[NAME]
+    assert (ticket.priority, ticket.checks[0].result) == (3, "clean")
+    of.check(end=T + 5_000)
+    ticket = asked_for(of)[NAME]
+    assert (ticket.priority, ticket.checks[0].result) == (2, "")

@@ -6,7 +6,7 @@ import msgspec
 
 from schemas import records, topics
 from schemas.log import Record
-from schemas.records import Eviction, Evidence, Gpu, GpuInfo, Incident, Inventory, Prediction, Revalidation
+from schemas.records import Eviction, Evidence, Gpu, GpuInfo, Incident, Inventory, Prediction, Revalidated, Revalidation
 from schemas.states import Action, CaseState, Family, IncidentState, PredictionAction
 from sinks.tickets.tracker import Capabilities, Missing, Ref, Tracker
 
@@ -29,7 +29,7 @@ class Topics:
         """Of each key the newest record, as a topic looks that is compacted at once."""
         newest = {(topic, record.key): at for at, (topic, record) in enumerate(self.log)}
         kept = set(newest.values())
-        spared = (topics.REVALIDATIONS,)
+        spared = (topics.REVALIDATIONS, topics.REVALIDATED)
         return [each for at, each in enumerate(self.log) if at in kept or each[0] in spared]
 
     # --- what stages say ------------------------------------------------------------------------------------------
@@ -115,6 +115,10 @@ class Topics:
         fields = {"ts": T, "cluster": "c1", "node": "b1", "uuid": f"GPU-{gpu}", "bdf": f"0000:{gpu:02x}:00"}
         fields |= {"start": start, "end": end, "detected": T, "since": "clean-scrub", "confidence": "confirmed"}
         self.add(topics.REVALIDATIONS, f"GPU-{gpu}", Revalidation(**fields | more))
+
+    def answer(self, gpu=1, end=T, result="clean", **more):
+        fields = {"ts": T, "node": "b1", "uuid": f"GPU-{gpu}", "detected": T, "end": end, "result": result, **more}
+        self.add(topics.REVALIDATED, f"GPU-{gpu}", Revalidated(**fields))
 
 
 class System(Tracker):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.client import event_lines
-from pipeline.client.event_lines import EventLines, StreamEvent
+from sinks import event_lines
+from sinks.event_lines import EventLines, StreamEvent
 
 SENT = (
     b'retry: 1000\n\nid: 0/1\nevent: snapshot\ndata: {"a":1}\n\n: behind_s 0.5\n\n'

@@ -1,0 +1,1 @@
+"""Schedulers as an operator configures them."""
