@@ -25,7 +25,7 @@ SAID = {  # an operator's words: all in the module pipeline.commands.say
 }
 COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.commands.NAME (- as _) exports `command`
     "run": "Judge a fleet continuously: sources to decisions.",
-    "scan": "Judge once: this machine, or kernel logs and exporter pages.",
+    "scan": "Judge once: this machine, kernel logs, exporter pages.",
     "xid": "Find Xids in kernel logs; explain Xid codes.",
     "policy": "Show, check and apply policies.",
     "simulate": "Write a recording of a simulated fleet.",

@@ -36,6 +36,7 @@ class Tally:
         self.steps.clear()
         for member in members:
             self.note(member)
+        self.out.begun = self.steps.begun = False  # none of them has begun just now
 
     def note(self, member: Member, waiting: bool = False) -> bool:
         """The GPU is as `member` says now; returns whether it is wanted out only now."""
