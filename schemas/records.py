@@ -514,7 +514,8 @@ class Gone(Judged, kw_only=True, tag_field="kind", tag="gone"):
 class Decision(Judged, kw_only=True):
     """What a scheduler reads: `weight` 0.0 (no traffic) to 1.0. policy: the id that made it.
 
-    held_by: what keeps a discretionary change from taking effect ("budget"), else empty.
+    held_by: what keeps a discretionary change from taking effect: "budget", "budget:rack r7", "storm", "hold",
+    "hold:node n1"; or "override", where an operator has set the weight (`cause` says who); else empty.
     instances: MIG instances that deserve less than `weight`.
     cause: what took the GPU out of service, which may be a fault of its node; `reasons` are its own, as of now.
     incident: what it is part of (`Incident.id`), else empty.
@@ -631,6 +632,57 @@ class GroupVerdict(Record, kw_only=True):
     policy: str = ""
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An operator's word that still holds. what: "hold", "drain" or "override".
+
+    scope: "cluster", "rack NAME", "node NAME", or "gpu KEY". until: ms; 0 = until somebody ends it. weight: of an
+    override. verified: its signature was checked. id: of the word.
+    """
+
+    what: str
+    scope: str
+    author: str
+    since: int
+    until: int = 0
+    note: str = ""
+    weight: float | None = None
+    verified: bool = False
+    id: str = ""
+
+
+class BudgetUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """name: "out" (GPUs out of service), "nodes out", "steps" (GPUs being removed, reset or diagnosed), or one of a
+    unit that is used up, "out rack r7", "steps node n1". limit: None = none.
+    """
+
+    name: str
+    used: int
+    limit: int | None = None
+
+
+class Brakes(Record, kw_only=True):
+    """What holds changes back in a cluster, as of now.
+
+    storm: since when (ms) nothing discretionary and nothing disruptive is done because too much goes wrong at once, 0 =
+    there is none; why: its cause, in words. waiting: GPUs that are to be taken out and are not yet, by what holds them
+    back (`Decision.held_by`). would: the same GPUs by what would be done to them. standing: operators' words that hold,
+    each once, of however many GPUs it is; more_standing: how many did not fit.
+    budgets: how far they are used. detail: what changed last.
+    """
+
+    cluster: str
+    node: str = ""
+    storm: int = 0
+    why: str = ""
+    waiting: dict[str, int] = {}
+    would: dict[str, int] = {}
+    standing: list[Standing] = []
+    more_standing: int = 0
+    budgets: list[BudgetUse] = []
+    detail: str = ""
+    policy: str = ""
+
+
 class DeadLetter(Record, kw_only=True):
     """A record that could not be understood: where it stood, why, and its bytes (base64 in JSON).
 
@@ -686,6 +738,7 @@ Derived = (
     | Decision
     | Eviction
     | GroupVerdict
+    | Brakes
     | DeadLetter
     | Inventory
 )

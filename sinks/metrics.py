@@ -21,6 +21,8 @@ from prometheus_client.registry import Collector
 from schemas import fields, frames, records, topics
 from schemas.log import Record
 from schemas.states import Condition
+from sinks.brakes import KnownBrakes
+from sinks.brakes import families as brake_families
 from sinks.cases import Cases, evicted, workflow
 from sinks.families import Samples, counter, gauge, page
 from sinks.groups import Groups
@@ -51,6 +53,7 @@ class MetricsSink(Sink, Collector):
         topics.REVALIDATIONS,
         topics.REVALIDATED,
         topics.GROUPS,
+        topics.BRAKES,
         topics.XIDS,
         topics.FLEET_EVENTS,
         topics.DEAD_LETTER,
@@ -64,6 +67,7 @@ class MetricsSink(Sink, Collector):
         self._now_ms = 0
         self._readings = Readings()
         self._groups = Groups()
+        self._brakes = KnownBrakes()
         self._scores: dict[str, records.Score] = {}
         self._predictions = Predictions()
         self._findings: set[tuple[str, str]] = set()  # (signal, level) seen at any time: 0 now, not absent
@@ -87,6 +91,7 @@ class MetricsSink(Sink, Collector):
             topics.REVALIDATIONS: partial(self._rechecks.take, topic),
             topics.REVALIDATED: partial(self._rechecks.take, topic),
             topics.GROUPS: self._groups.take,
+            topics.BRAKES: self._brakes.take,
             topics.XIDS: self._take_xid,
             topics.FLEET_EVENTS: self._take_fleet_event,
             topics.DEAD_LETTER: self._take_dead_letter,
@@ -146,7 +151,7 @@ class MetricsSink(Sink, Collector):
             cases, holding, rechecks = self._cases.seen(), self._held.counts(), self._rechecks.all()
             answers, xids = dict(self._results.counts), dict(self._xids)
             sources, unreadable = dict(self._sources), dict(self._unreadable)
-            groups = self._groups.verdicts
+            groups, brakes = self._groups.verdicts, self._brakes.all
             decisions, dead_letters = self._decisions, self._dead_letters
             corrected = Counter[str]()
             for counts in self._corrected.values():
@@ -161,6 +166,7 @@ class MetricsSink(Sink, Collector):
         yield from rechecked(rechecks)
         yield from foretold(predictions)
         yield from group_families(groups)
+        yield from brake_families(brakes)
         yield counter("gpu_vitals_xid_events", "Xids and kin (see fault), coalesced.", ("fault", "code"), xids.items())
         yield counter("gpu_vitals_decisions", "Decisions published.", (), [((), decisions)])
         yield counter("gpu_vitals_dead_letters", "Records that could not be understood.", (), [((), dead_letters)])
