@@ -116,3 +116,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if change.condition is Condition.UNKNOWN:
             return change.hard
         return change.condition is Condition.FAILED or self.weight(change.held) == 0.0
+
+    def only_waits(self, change: ConditionChange) -> bool:
+        """What took the GPU out is gone; it has only not been better for long enough. That is no evidence."""
+        now = msgspec.structs.replace(change, held=change.score, condition=Condition.of_score(change.score))
+        return change.condition is not Condition.UNKNOWN and not self.stops(now)

@@ -94,7 +94,8 @@ class Decisions:
             self.fleet.end_wait(member)
         if member.case.open:
             if stops:
-                self.deliver(member, self._failed(member))
+                if cluster_groups.asked_out(member, self.policy) or not self.policy.only_waits(member.change):
+                    self.deliver(member, self._failed(member))
             elif member.change.condition is not Condition.UNKNOWN:
                 self.deliver(member, case.Recovered(member.key, self.out.now_ms))
         self.workflow.touch(member)

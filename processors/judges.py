@@ -208,7 +208,7 @@ class Judges:
             if signal in latched:
                 signal.on_restore(state, own, out)
             else:
-                signal.on_report(report, state, own, out)
+                signal.on_report(msgspec.structs.replace(report, releases=True), state, own, out)
 
         self.board.verdicts.columns["held"][row] = 1.0
         asked = sorted({*reading, *(self.signals.index(signal) for signal in latched)})

@@ -75,12 +75,14 @@ class Report(msgspec.Struct, frozen=True):
     """A record of one of the types in a signal's `reads`.
 
     entry: [N] which of an inventory's `gpus` each of the GPUs at hand is, -1 = none; 0 where the record is of one GPU.
+    releases: it is a passed diagnostic that by policy speaks for an operator: what tells of corruption is over.
     """
 
     ts: int  # node time, ms
     clock_ms: int  # stream clock
     record: Observation
     entry: Array
+    releases: bool = False
 
     @property
     def named(self) -> Array:

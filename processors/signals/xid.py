@@ -5,11 +5,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
+from processors.diagnosis import proves_health
 from processors.families import family_of_xid
-from processors.signal import Event, Fleet, Out, Seconds, Signal
+from processors.signal import Event, Fleet, Out, Report, Seconds, Signal
 from processors.state import Column, View
 from processors.xid_facts import Demotion, Fact, Verdict, answer, asked
-from schemas.states import Family, Level
+from schemas.records import Diagnostic
+from schemas.states import Action, Family, Level
 from schemas.xid import XidResponse, lookup
 
 KEPT = 4  # how many different Xids of one GPU are remembered: the gravest
@@ -23,9 +25,10 @@ Kept = dict[int, tuple[Fact, int]]  # by code, in the order in which they came f
 class Xid(Signal):
     """The Xids of a GPU that still count, answered as the catalogue says: by the gravest response of them all.
 
-    What evicts stays until a diagnostic passed or an operator restores the GPU; what lowers the score does so
-    for `lower_for_s`. A double-bit error within `repeat_days` of the one before evicts for good. Facts are kept, not
-    verdicts: a new policy judges them anew.
+    What evicts stays until an operator restores the GPU or a diagnostic that began later has passed; what lowers the
+    score does so for `lower_for_s`. No such diagnostic takes back that outputs may have been wrong (but see
+    `node.release_by_diagnostic`), nor that the GPU is to be replaced. A double-bit error within `repeat_days` of the
+    one before evicts for good. Facts are kept, not verdicts: a new policy judges them anew.
 
     Xids that are mostly an application's doing (13, 31, 43, 45, 68, 69, 109 and more: see the catalogue) can be
     answered otherwise: by `application_response`, all of them; by `demote`, those of processes by their names; and
@@ -34,6 +37,7 @@ class Xid(Signal):
     """
 
     name = "xid"
+    reads = (Diagnostic,)
     columns = {
         "facts": Column("i8", cells=KEPT),
         "names": Column("i8", cells=2 * KEPT),  # of processes
@@ -74,6 +78,19 @@ class Xid(Signal):
                 anew = fleet.new_policy or self._lead(policy, left) != self._lead(policy, kept)
                 self._keep(policy, state, row, left)
                 self._judge(policy, left, np.array([row]), out, anew=anew)
+
+    def on_report(self, report: Report, state: View, policy: Any, out: Out) -> None:
+        told = report.record
+        assert isinstance(told, Diagnostic)
+        kept = self._kept(state, 0)
+        if report.releases and any(self._verdict(policy, fact).corruption for fact, _ in kept.values()):
+            self.on_restore(state, policy, out)
+        elif proves_health(told):
+            began = report.ts - (told.ts - told.started)
+            left = {code: (fact, ms) for code, (fact, ms) in kept.items() if ms >= began or self._lasts(policy, fact)}
+            if left.keys() != kept.keys():
+                self._keep(policy, state, 0, left)
+                self._judge(policy, left, None, out, anew=self._lead(policy, left) != self._lead(policy, kept))
 
     def on_restore(self, state: View, policy: Any, out: Out) -> None:
         self._keep(policy, state, 0, {})
@@ -136,6 +153,13 @@ class Xid(Signal):
             return latched or now_ms - ms < policy.lower_for_s * 1000
 
         return {code: (fact, ms) for code, (fact, ms) in kept.items() if holds(fact, ms)}
+
+    def _lasts(self, policy: Any, fact: Fact) -> bool:
+        """Whether it stands however well the GPU does now; or passes by itself, in its time."""
+        verdict, known = self._verdict(policy, fact), lookup(fact.code)
+        if verdict.corruption or known.corruption or verdict.action is Action.EVICT_PERMANENTLY:
+            return True
+        return not known.latches and verdict.level is not Level.EVICT
 
     def _matters(self, policy: Any, fact: Fact) -> bool:
         """Whether this policy, or the catalogue, would ever answer it."""

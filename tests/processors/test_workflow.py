@@ -71,6 +71,19 @@ def test_a_gpu_is_reset_diagnosed_watched_and_put_back() -> None:
     assert at.case("G").detail == "mended"
 
 
+def test_that_it_has_not_been_better_for_long_enough_is_no_new_evidence() -> None:
+    at = stage()
+    fail(at)
+    to_probation(at)
+    at.ts += 1
+    at.judge("G", 0.0, score=1.0, evidence=at.ts, reasons=[])  # its agent was started anew, say
+    assert at.case("G").step == "probation"
+    at.tick(400_000)
+    assert at.stands("G") == ("probation", "a judgement that finds it fit")
+    at.judge("G", 1.0)
+    assert at.states() == {"G": "in-service"}
+
+
 def test_a_scheduler_that_answers_is_waited_for() -> None:
     at = stage(acknowledged=True)
     at.judge("G", 0.0, hard=True)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pipeline.policies import load
 from processors.policy import from_document
-from processors.testing import Observations, Said, judge
+from processors.testing import Observations, Said, gpu, judge, ms
+from schemas import records
 from schemas.fields import GPU_TEMP
 from schemas.records import Score
 from schemas.states import Action
@@ -153,3 +154,49 @@ def test_of_messages_of_one_code_the_gravest_counts(messages: tuple[str, ...], s
 def test_the_drivers_newest_recovery_action_holds() -> None:
     log = printed((7, 1)).fault("n1", 8.0, 154, recovery_action=2).fault("n1", 20.0, 154, recovery_action=1)
     assert judge(log).conditions[-1].action is Action.EVICT
+
+
+def diagnosed(log: Observations, started_s: float, at_s: float, result: str = "pass", level: int = 2) -> Observations:
+    told = records.Diagnostic(
+        ts=0, node="n1", tool="dcgmi diag", level=level, result=result, started=ms(started_s), uuid=gpu("n1").uuid
+    )
+    return log.report(at_s, told).tick(at_s + 5)
+
+
+def standing(said: Said) -> set[str]:
+    return {why.text.partition(":")[0] for why in only(said).reasons if why.signal == "xid"}
+
+
+@pytest.mark.parametrize(
+    ("codes", "left"),
+    [
+        ([61], Action.NONE),
+        ([119], Action.NONE),
+        ([79], Action.NONE),
+        ([61, 119], Action.NONE),
+        ([48], Action.EVICT),  # outputs may have been wrong, whatever the memory does now
+        ([61, 48], Action.EVICT),
+        ([64], Action.EVICT_PERMANENTLY),  # no spare row grows back
+        ([119, 64], Action.EVICT_PERMANENTLY),
+    ],
+)
+def test_a_diagnostic_that_began_later_and_passed_ends_an_eviction(codes: list[int], left: Action) -> None:
+    log = diagnosed(printed(*((7.0 + at, code) for at, code in enumerate(codes))), 20.0, 30.0)
+    said = judge(log)
+    assert said.conditions[-1].action is left or (only(said).score, left) == (1.0, Action.NONE)
+    assert standing(said) == {f"Xid {code}" for code in codes if code in (48, 64)}
+
+
+@pytest.mark.parametrize(
+    ("started_s", "result", "level"), [(20.0, "pass", 1), (20.0, "warn", 2), (20.0, "incomplete", 2), (8.0, "pass", 2)]
+)
+def test_no_lesser_diagnostic_does_nor_one_that_began_before(started_s: float, result: str, level: int) -> None:
+    said = judge(diagnosed(printed((9, 61)), started_s, 30.0, result, level))
+    assert (said.conditions[-1].action, standing(said)) == (Action.EVICT, {"Xid 61"})
+
+
+def test_what_comes_during_a_diagnostic_stands_and_the_same_xid_later_is_news() -> None:
+    during = diagnosed(printed((7, 61), (25, 119)), 20.0, 30.0)
+    assert standing(judge(during)) == {"Xid 119"}
+    later = diagnosed(printed((7, 61)), 20.0, 30.0).fault("n1", 40.0, 61).tick(45.0)
+    assert judge(later).conditions[-1].action is Action.EVICT

@@ -29,6 +29,7 @@ if sys.argv[1] == "discovery":
     sys.exit(int(read("discovery-status") or 0))
 if read("hang"):
     time.sleep(600)
+time.sleep(float(read("diag-takes_s") or 0))
 print(read("diag"), end="")
 sys.exit(int(read("diag-status") or 0))
 """

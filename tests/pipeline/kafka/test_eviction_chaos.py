@@ -1,0 +1,203 @@
+"""An eviction from the kernel's line to a GPU that serves again, by real processes on a real Kafka, whoever is killed.
+
+KILLS says how often: by hand and in CI a few, drawn; from 40 on (`make chaos`) first everybody at every moment, then
+several in one case, some of which an operator ends. The seed of what is drawn is printed; SEED sets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+from pipeline.kafka.settings import Kafka
+from schemas.operators import RESTORE
+from schemas.records import Eviction
+from schemas.states import CaseState, Step
+from tests.pipeline.kafka.eviction_world import World
+from tests.pipeline.kafka.test_crash_audit import made
+from tests.producers.commands.standins import OTHER, UUID
+
+pytestmark = pytest.mark.timeout(7200)
+
+KILLS = int(os.environ.get("KILLS", 6))
+AT_ONCE = 5  # kills in one case, at most
+RESTORED = 0.3  # of the cases with drawn kills
+REQUESTS = 8
+PROCESSES = ("worker", "commander", "adapter", "scheduler", "agent")
+MOMENTS: dict[str, Callable[[Eviction], bool]] = {
+    "draining": lambda said: said.step is Step.DRAINING,
+    "forcing": lambda said: said.step is Step.FORCING,
+    "removing": lambda said: said.step is Step.REMOVING,
+    "reset ordered": lambda said: said.detail == "reset ordered",
+    "reset begun": lambda said: said.detail == "reset has begun",
+    "diagnostic ordered": lambda said: said.detail == "diagnose ordered",
+    "diagnostic begun": lambda said: said.detail == "diagnose has begun",
+    "probation": lambda said: said.step is Step.PROBATION,
+}
+BEFORE_ORDERS = ("draining", "forcing", "removing")
+# An agent that dies then may have been at work, and says that it does not know how that ended.
+AT_WORK = ("reset ordered", "reset begun", "diagnostic ordered", "diagnostic begun")
+ENDS = (Step.IN_SERVICE, Step.QUARANTINED, Step.RMA)
+
+
+@pytest.fixture(scope="module")
+def world(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    kafka = Kafka(bootstrap=bootstrap, prefix="evictions.", partitions=2, session_timeout_s=2.0)
+    asyncio.run(made(kafka))
+    there = World(tmp_path_factory.mktemp("evictions"), kafka)
+    try:
+        there.start()
+        yield there
+    finally:
+        there.stop()
+
+
+def lived(world: World, kills: Mapping[str, str], restored_at: str = "", away_s: float = 0.0) -> list[Eviction]:
+    """What is said of the case of one fault. kills: who is killed at which moment. restored_at: when an operator ends
+    it. away_s: for how long who is killed stays away.
+    """
+    first, left = len(world.told.evictions), dict(kills)
+    world.begin(REQUESTS)
+    world.fail()
+    said = world.said(first)
+    at = first
+    while said.step not in ENDS:
+        for moment in [each for each in left if MOMENTS[each](said)]:
+            world.kill(left.pop(moment), away_s)
+        if restored_at and MOMENTS[restored_at](said):
+            world.operate(RESTORE)
+            restored_at = ""
+        at += 1
+        said = world.said(at)
+    return world.told.evictions[first : at + 1]
+
+
+def steps(case: list[Eviction]) -> list[Step]:
+    """In their order, each time anew."""
+    found = [said.step for said in case if said.step]
+    return [step for at, step in enumerate(found) if at == 0 or step is not found[at - 1]]
+
+
+def back(world: World) -> None:
+    """All is as it was before the case: the scheduler uses both GPUs, and gives both their full weight."""
+    world.wait_for(lambda: (found := world.gpu()) and (found["state"], found["owners"]) == ("serving", []))
+    world.wait_for(lambda: world.weights() == {UUID: 1.0, OTHER: 1.0})
+    assert world.told.gone == []
+
+
+def out_of_traffic(world: World, since: int) -> None:
+    """While the case was open the GPU had no weight, and its neighbour all of it."""
+    for said in world.told.decisions[since:]:
+        if said.uuid == OTHER or said.state is not CaseState.IN_SERVICE:
+            assert said.weight == (1.0 if said.uuid == OTHER else 0.0), said
+
+
+def test_a_gpu_is_drained_forced_removed_reset_diagnosed_watched_and_serves_again(world: World) -> None:
+    decisions, resets = len(world.told.decisions), len(world.machine.resets())
+    first = len(world.told.evictions)
+    running = world.begin(20)
+    world.fail()
+    world.wait_for(lambda: world.told.evictions[first:] and world.told.evictions[-1].in_flight == len(running))
+    for number in running[1:]:
+        world.ask("DELETE", f"/requests/{number}")  # these finish; the last one has to be ended
+    case = [world.said(first)]
+    while case[-1].step not in ENDS:
+        case.append(world.said(first + len(case)))
+    assert steps(case) == [
+        Step.DRAINING,
+        Step.FORCING,
+        Step.DRAINED,
+        Step.REMOVING,
+        Step.RESETTING,
+        Step.DIAGNOSING,
+        Step.PROBATION,
+        Step.IN_SERVICE,
+    ]
+    assert [said.in_flight for said in case if said.step is Step.DRAINED] == [0]
+    orders = {said.order.id: said.order.action for said in case if said.order}
+    assert list(orders.values()) == ["reset", "diagnose"]
+    assert world.machine.resets()[resets:] == [f"--gpu-reset -i {UUID}"]
+    back(world)
+    mine = [said.state for said in world.told.decisions[decisions:] if said.uuid == UUID]
+    assert [state for at, state in enumerate(mine) if at == 0 or state is not mine[at - 1]] == [
+        CaseState.DRAINING,
+        CaseState.DRAINED,
+        CaseState.IN_SERVICE,
+    ]
+    out_of_traffic(world, decisions)
+
+
+def test_what_an_operator_ends_while_it_drains_is_never_reset(world: World) -> None:
+    resets = len(world.machine.resets())
+    case = lived(world, {}, restored_at="draining")
+    assert steps(case) == [Step.DRAINING, Step.IN_SERVICE]
+    back(world)
+    assert not any(said.order for said in case)
+    assert len(world.machine.resets()) == resets
+    later = lived(world, {})  # had the first case left an order, it would have been done by now
+    assert {said.case for said in world.told.results if said.ts > case[0].ts} <= {later[0].incident}
+    assert len(world.machine.resets()) == resets + 1
+    back(world)
+
+
+def test_a_removal_waits_for_a_scheduler_that_is_away_and_goes_on_when_it_is_back(world: World) -> None:
+    resets, first = len(world.machine.resets()), len(world.told.evictions)
+    world.begin(REQUESTS)
+    world.fail()
+    world.said(first)
+    world.processes["scheduler"].end(signal.SIGKILL)
+    world.wait_for(lambda: "http says unknown" in world.told.evictions[-1].waits)
+    assert world.told.evictions[-1].step is Step.REMOVING
+    assert world.told.evictions[-1].deadline is None
+    assert len(world.machine.resets()) == resets
+    world.processes["scheduler"].start()
+    world.wait_for(lambda: world.told.evictions[-1].step in ENDS)
+    assert world.told.evictions[-1].step is Step.IN_SERVICE
+    assert len(world.machine.resets()) == resets + 1
+    back(world)
+
+
+def planned(draw: random.Random) -> Iterator[tuple[dict[str, str], str]]:
+    """(who is killed when, when an operator ends it) of each case."""
+    alone = [({moment: process}, "") for moment in MOMENTS for process in PROCESSES]
+    left = KILLS
+    if left >= len(alone):
+        yield from alone
+        left -= len(alone)
+    while left > 0:
+        moments = draw.sample(list(MOMENTS), min(left, draw.randint(1, AT_ONCE) if len(alone) <= KILLS else 3))
+        left -= len(moments)
+        restored_at = draw.choice(list(MOMENTS)) if len(alone) <= KILLS and draw.random() < RESTORED else ""
+        yield {moment: draw.choice(PROCESSES) for moment in moments}, restored_at
+
+
+def test_whoever_dies_and_whenever_a_case_ends_and_nothing_is_done_twice(world: World) -> None:
+    seed = int(os.environ.get("SEED") or random.randrange(1 << 32))
+    print(f"SEED={seed}")
+    draw = random.Random(seed)
+    done = len(world.machine.resets())
+    for kills, restored_at in planned(draw):
+        print(kills, restored_at and f"restored at {restored_at}", flush=True)
+        decisions = len(world.told.decisions)
+        case = lived(world, kills, restored_at, draw.choice([0.0, draw.uniform(0.0, 2.0)]))
+        ended = case[-1]
+        if ended.step is not Step.IN_SERVICE:
+            assert ended.step is Step.QUARANTINED, world.story()
+            assert any(kills.get(moment) == "agent" for moment in AT_WORK), world.story()
+            assert ended.waits.startswith("an operator: look at it before"), ended.waits
+            world.operate(RESTORE)
+            world.wait_for(lambda: world.told.evictions[-1].step is Step.IN_SERVICE)
+        back(world)
+        out_of_traffic(world, decisions)
+        resets = len(world.machine.resets()) - done
+        if ended.detail == "mended":
+            assert resets == 1, world.story()
+        elif restored_at in BEFORE_ORDERS and ended.step is Step.IN_SERVICE:
+            assert resets == 0, world.story()
+        assert resets <= 1, world.story()
+        done += resets
