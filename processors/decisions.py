@@ -128,6 +128,8 @@ class Decisions:
             if member.case.deadline_ms != before.deadline_ms:
                 self._schedule(member.case)
             self.workflow.follow(before, member.case)
+            if member.case.cancel not in ("", before.cancel):
+                self.workflow.taken_back(member.change.node)
         self._touch(member)
         for intent in intents:
             if isinstance(intent, Announce):

@@ -229,6 +229,19 @@ def test_a_restore_takes_the_order_back_and_a_later_answer_changes_nothing() -> 
     assert "reset all the same" in at.case("G").detail
 
 
+def test_the_next_order_to_a_node_comes_behind_what_cancels_the_one_before() -> None:
+    """The commander's sequence for that is the next one, or the time: nodes refuse what is not above it."""
+    at = stage()
+    at.judge("H", 1.0)
+    fail(at)
+    at.judge("H", 0.0, hard=True, reasons=[XID], evidence=at.ts)
+    at.tick(at.ts + 30_000)
+    at.restore("G")
+    cancels = max(at.case("G").ts, order(at, "H").sequence) + 1
+    at.answer("H", "done")
+    assert order(at, "H").sequence > cancels
+
+
 def test_no_order_is_given_while_a_cancelled_one_may_still_be_done() -> None:
     at = stage(no_reset=[])
     fail(at)
