@@ -5,33 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-import msgspec
 from prometheus_client.core import Metric
 
-from schemas.log import Record
 from schemas.records import Brakes
 from sinks.families import gauge
 
 UNIT = {"node", "rack", "domain", "group", "model"}  # budgets of one unit come and go: no series of their own
-_decode = msgspec.json.Decoder(Brakes).decode
-
-
-class KnownBrakes:
-    """The newest record of each cluster."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, Brakes] = {}
-
-    def take(self, record: Record) -> None:
-        """Raises ValueError for a record that cannot be read."""
-        if record.value:
-            self._known[record.key] = _decode(record.value)
-        else:
-            self._known.pop(record.key, None)
-
-    @property
-    def all(self) -> list[Brakes]:
-        return list(self._known.values())
 
 
 def families(brakes: Iterable[Brakes]) -> Iterator[Metric]:

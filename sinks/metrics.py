@@ -21,13 +21,12 @@ from prometheus_client.registry import Collector
 from schemas import fields, frames, records, topics
 from schemas.log import Record
 from schemas.states import Condition
-from sinks.brakes import KnownBrakes
 from sinks.brakes import families as brake_families
 from sinks.cases import Cases, evicted, workflow
 from sinks.families import Samples, counter, gauge, page
-from sinks.groups import Groups
 from sinks.groups import families as group_families
 from sinks.held import Held, held
+from sinks.known import Known
 from sinks.order_results import Results, results
 from sinks.own_health import StageStats, source_health, stage_health
 from sinks.predictions import Predictions, foretold
@@ -66,8 +65,8 @@ class MetricsSink(Sink, Collector):
         self._applied = Applied()
         self._now_ms = 0
         self._readings = Readings()
-        self._groups = Groups()
-        self._brakes = KnownBrakes()
+        self._groups = Known(records.GroupVerdict)
+        self._brakes = Known(records.Brakes)
         self._scores: dict[str, records.Score] = {}
         self._predictions = Predictions()
         self._findings: set[tuple[str, str]] = set()  # (signal, level) seen at any time: 0 now, not absent
@@ -151,7 +150,7 @@ class MetricsSink(Sink, Collector):
             cases, holding, rechecks = self._cases.seen(), self._held.counts(), self._rechecks.all()
             answers, xids = dict(self._results.counts), dict(self._xids)
             sources, unreadable = dict(self._sources), dict(self._unreadable)
-            groups, brakes = self._groups.verdicts, self._brakes.all
+            groups, brakes = self._groups.all, self._brakes.all
             decisions, dead_letters = self._decisions, self._dead_letters
             corrected = Counter[str]()
             for counts in self._corrected.values():

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.heard import AHEAD_MS, OLD_MS, STAGE, Heard
-from schemas.commands import public_half
 from schemas.operator_keys import OperatorKey, Operators
 from schemas.operators import signed
 from schemas.records import Operator
+from schemas.signing import public_half
 
 NOW = 1_767_225_600_000
 ANN, BOB = b"a" * 32, b"b" * 32

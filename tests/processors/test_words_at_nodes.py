@@ -12,8 +12,8 @@ from pipeline.kits import check_cuts
 from processors.node import NodeTask
 from processors.testing import Observations, decide, judge, ms
 from schemas import records
-from schemas.commands import public_half
 from schemas.operators import signed
+from schemas.signing import public_half
 from schemas.topics import FLEET_EVENTS
 from tests.processors.node_stories import GPU0, LAST, alive, begin
 
