@@ -35,7 +35,8 @@ test-system: .venv/.test ## install Debian packages (root, apt-get) and Dynamo, 
 
 chaos: .venv/.test ## kill everything on a real Kafka, KILLS times; live through HISTORIES of evictions, each at random
 	GPU_VITALS_HISTORIES=$(HISTORIES) $(BIN)/pytest tests/processors/test_workflow_histories.py
-	KILLS=$(KILLS) $(BIN)/pytest -s tests/pipeline/kafka/test_crash_audit.py tests/pipeline/spool/test_kills.py $(ARGS)
+	KILLS=$(KILLS) $(BIN)/pytest -s tests/pipeline/kafka/test_crash_audit.py tests/pipeline/kafka/test_eviction_chaos.py \
+		tests/pipeline/spool/test_kills.py $(ARGS)
 
 lint: .venv/.dev ## check style, types, the direction of imports, and that generated files are fresh
 	$(BIN)/ruff check

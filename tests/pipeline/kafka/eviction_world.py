@@ -98,6 +98,7 @@ class Follower(threading.Thread):
         self.evictions: list[records.Eviction] = []
         self.decisions: list[records.Decision] = []
         self.results: list[records.CommandResult] = []
+        self.ended: set[str] = set()  # orders of which a node says the last word
         self.gone: list[str] = []  # keys of decisions that were taken back
         self._kafka = kafka
         self._over = threading.Event()
@@ -132,7 +133,10 @@ class Follower(threading.Thread):
         elif kind == "decision":
             self.decisions.append(msgspec.json.decode(message.value, type=records.Decision))
         elif kind == "command-result":
-            self.results.append(msgspec.json.decode(message.value, type=records.CommandResult))
+            said = msgspec.json.decode(message.value, type=records.CommandResult)
+            self.results.append(said)
+            if said.state != "started":
+                self.ended.add(said.id)
 
 
 class World:
@@ -142,6 +146,7 @@ class World:
         self.kafka = kafka
         self.machine = machine(directory)
         self.told = Follower(kafka)
+        self.resets = 0  # that cases which are over account for
         self._directory = directory
         self._kernel_log = directory / "kernel.log"
         self._kernel_log.touch()
