@@ -11,7 +11,7 @@ from functools import partial
 from pipeline.clock import wall_ms
 from pipeline.follow import Follower
 from pipeline.intake import Intake
-from pipeline.log import Unavailable
+from pipeline.log import Entry, Unavailable
 from pipeline.recorder import Recorder
 from pipeline.runner import Stats, run_task
 from pipeline.sqlite_log import SqliteLog
@@ -20,7 +20,7 @@ from processors.judges import GRID_MS
 from producers.numbering import Numbering
 from producers.source import Source
 from producers.supervisor import supervise
-from schemas import records
+from schemas import records, topics
 from sinks.sink import Sink
 
 POLL_S = 0.05
@@ -124,6 +124,15 @@ class App:
                 found[f"stage {each.stage.name}"] = f"{each.lag} records behind"
         found |= {f"sink {name}": f"{lag} records behind" for name, lag in self._sink_lags.items() if lag > BEHIND}
         return found
+
+    def now(self) -> int:
+        """What time it is on the log, ms; 0: its sources own the clock, and have said nothing yet."""
+        return wall_ms() if self._live else self.stages[0].stats.stream_ms
+
+    async def say(self, word: records.Operator) -> None:
+        """Put an operator's word on the log. Raises Unavailable."""
+        entry = Entry(word.node, "operator", records.encode(word), None if self._live else self.now())
+        await self._log.append(topics.OBSERVATIONS, [entry])
 
     def _start(self, running: Running, at: int) -> asyncio.Task[object]:
         stage = running.stage

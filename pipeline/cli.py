@@ -11,9 +11,21 @@ import click
 
 from pipeline.errors import UsageProblem, most_similar
 
+SAID = {  # an operator's words: all in the module pipeline.commands.say
+    "hold": "Hold back removals and resets, there or everywhere.",
+    "release": "End a hold, or a storm's.",
+    "drain": "Take GPUs out of service.",
+    "undrain": "Give back what was drained.",
+    "override": "Set a GPU's weight, whatever is judged.",
+    "end-override": "Let the judgement count again.",
+    "restore": "Put a GPU back: clears its faults, ends its case.",
+    "maintenance": "Announce planned work.",
+    "end-maintenance": "End planned work early.",
+    "proceed": "Let a case go on that waits for an operator.",
+}
 COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.commands.NAME (- as _) exports `command`
     "run": "Judge a fleet continuously: sources to decisions.",
-    "scan": "Judge once: this machine, or kernel logs and exporter pages.",
+    "scan": "Judge once: this machine, kernel logs, exporter pages.",
     "xid": "Find Xids in kernel logs; explain Xid codes.",
     "policy": "Show, check and apply policies.",
     "simulate": "Write a recording of a simulated fleet.",
@@ -24,6 +36,8 @@ COMMANDS = {  # name: its line in `gpu-vitals --help`; the module pipeline.comma
     "agent": "Publish what this node's sources see to Kafka.",
     "sink": "Show the world what the pipeline says, from Kafka.",
     "topics": "Plan, create, check and grow Kafka's topics.",
+    "cases": "List the GPUs that are out, and what holds back others.",
+    **SAID,
     "commands": "Make keys; tell nodes to reset or diagnose a GPU.",
     "revalidations": "List outputs to check again; answer for them.",
     "tail": "Print the records of a topic on Kafka.",
@@ -56,6 +70,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
+        if name in SAID:
+            said: click.Command = importlib.import_module("pipeline.commands.say").commands[name]
+            return said
         command: click.Command = importlib.import_module(f"pipeline.commands.{name.replace('-', '_')}").command
         return command
 

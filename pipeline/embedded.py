@@ -19,6 +19,7 @@ from pipeline.app import App, cancel
 from pipeline.errors import UsageProblem
 from pipeline.explain import explainer
 from pipeline.log import Unavailable
+from pipeline.operators.listener import Listener
 from pipeline.plan import Plan, plan
 from pipeline.recorder import Recorder
 from pipeline.runner import UnreadableState
@@ -121,9 +122,13 @@ class _Run:
         if not self._console:
             logging.getLogger(__name__).info("%s", self._opening(server))
         view = asyncio.create_task(self._console.show()) if self._console else None
+        keys = self._policy.values.cluster.operators
+        listener = Listener(self._directory, self._settings.cluster, keys, self._app.now, self._app.say)
         try:
+            await listener.start()
             await self._app.run(stop, self._settings.for_s)
         finally:
+            await listener.close()
             if server:
                 server.close()
             if view:

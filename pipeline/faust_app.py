@@ -46,6 +46,7 @@ TYPES: dict[str, Any] = {
     topics.DECISIONS: records.Decision,
     topics.EVICTIONS: records.Eviction,
     topics.GROUPS: records.GroupVerdict,
+    topics.BRAKES: records.Brakes,
     topics.DEAD_LETTER: records.DeadLetter,
 }
 

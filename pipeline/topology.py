@@ -54,7 +54,7 @@ STAGES = (
     Stage(
         name="cluster",
         input=topics.FLEET_EVENTS,
-        outputs=(topics.DECISIONS, topics.EVICTIONS, topics.GROUPS, topics.DEAD_LETTER),
+        outputs=(topics.DECISIONS, topics.EVICTIONS, topics.GROUPS, topics.BRAKES, topics.DEAD_LETTER),
         make=ClusterTask,
     ),
 )

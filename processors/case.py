@@ -12,6 +12,7 @@ from schemas.records import CommandResult, Order
 from schemas.states import Action, CaseState, Step
 
 DAY_MS = 86_400_000
+OPERATOR = "operator"  # the fault of a GPU that an operator has drained
 PLANNED = "maintenance"  # the signal, and so the fault, of a GPU that an operator has announced work on
 HARSHNESS = {action: rank for rank, action in enumerate(Action)}
 DISRUPTIVE = frozenset({Step.REMOVING, Step.RESETTING, Step.DIAGNOSING})  # what the second gate lets a case into
@@ -103,8 +104,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def planned(self) -> bool:
-        """Nothing but planned work has taken it out."""
-        return self.fault == PLANNED and self.action is Action.DRAIN and not self.firm
+        """Nothing but planned work, or an operator's drain, has taken it out."""
+        return self.fault in (PLANNED, OPERATOR) and self.action is Action.DRAIN and not self.firm
 
     @property
     def permanent(self) -> bool:

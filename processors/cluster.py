@@ -15,6 +15,7 @@ import msgspec
 
 from processors import case, checkpoints, cluster_groups
 from processors import policy as policies
+from processors.brakes import Brakes, BrakesSaved
 from processors.cluster_output import ClusterOutput
 from processors.cluster_policy import Policy
 from processors.decisions import Decisions
@@ -22,9 +23,9 @@ from processors.fleet import Fleet, Member
 from processors.fleet_events import fleet_event
 from processors.groups import Groups, GroupsSaved
 from processors.nodes import Node, Nodes
+from processors.operator_words import obey
 from processors.versions import complaint
 from schemas.log import Checkpoint, Output, Record
-from schemas.operators import BY_POLICY, PROCEED
 from schemas.policy import known
 from schemas.records import (
     Bandwidth,
@@ -40,7 +41,6 @@ from schemas.records import (
     Serving,
     Tick,
 )
-from schemas.states import Step
 
 VERSION = 2
 POLICIES_REMEMBERED = 64  # copies of one change come from every partition, some late
@@ -67,6 +67,7 @@ class Saved(msgspec.Struct):
     newest: list[tuple[str, int, Place]]
     groups: GroupsSaved
     nodes: dict[str, Node] = {}
+    brakes: BrakesSaved = msgspec.field(default_factory=BrakesSaved)
 
 
 class ClusterTask:
@@ -77,7 +78,7 @@ class ClusterTask:
         self.out = ClusterOutput(partition)
         policy = Policy()
         default = policies.from_document("default", {}).id
-        self._decide_with(Decisions(self.out, policy, default, Fleet(), Groups(policy.groups), Nodes()))
+        self._decide_with(Decisions(self.out, policy, default, Fleet(), Groups(policy.groups), Nodes(), Brakes(policy)))
         self._policies: list[tuple[int, str]] = []
         self._clock_ms = 0  # the stream clock: running maximum of the append times
         self._next_offset = 0
@@ -117,6 +118,7 @@ class ClusterTask:
                 self._handle[type(event)](event)
                 if not isinstance(event, Bandwidth):  # a tool measures many pairs at once: they are judged together
                     self.decisions.settle()
+            self.out.brakes(self.decisions.brakes, self.decisions.policy_id)
             outputs += self.out.take()
             self._next_offset = record.offset + 1
         return outputs
@@ -126,14 +128,16 @@ class ClusterTask:
         newest = [(stage, partition, place) for (stage, partition), place in sorted(self._newest.items())]
         policy, policy_id = msgspec.to_builtins(self.decisions.policy), self.decisions.policy_id
         groups, nodes = self.groups.save(), self.decisions.workflow.nodes.save()
-        saved = Saved(self._clock_ms, policy, policy_id, self._policies, members, newest, groups, nodes)
+        brakes = self.decisions.brakes.save()
+        saved = Saved(self._clock_ms, policy, policy_id, self._policies, members, newest, groups, nodes, brakes)
         return checkpoints.pack(VERSION, self._next_offset, saved)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         saved: Saved = checkpoints.unpack(VERSION, checkpoint, Saved)
         policy = msgspec.convert(known(saved.policy, Policy), Policy)
         fleet, groups = Fleet(saved.members), Groups(policy.groups, saved.groups)
-        self._decide_with(Decisions(self.out, policy, saved.policy_id, fleet, groups, Nodes(saved.nodes)))
+        brakes = Brakes(policy, saved.brakes)
+        self._decide_with(Decisions(self.out, policy, saved.policy_id, fleet, groups, Nodes(saved.nodes), brakes))
         self._policies = saved.policies
         self._clock_ms = saved.clock_ms
         self._newest = {(stage, partition): place for stage, partition, place in saved.newest}
@@ -181,29 +185,7 @@ class ClusterTask:
         self.groups.forget(member.key)
 
     def _operator(self, word: Operator) -> None:
-        member = self.fleet.find(word.node, word.uuid, word.bdf)
-        if word.action in ("maintenance", "end-maintenance"):
-            return  # the node stage judges by it
-        if word.action == PROCEED:
-            self._proceed(word, member)
-        elif word.action != "restore":
-            self.out.dead_letter(f"unknown operator action {word.action!r}")
-        elif member is None:
-            self.out.dead_letter(f"restore of an unknown GPU: uuid {word.uuid!r}, {word.node}/{word.bdf}")
-        elif word.author == BY_POLICY and member.case.step in (Step.DIAGNOSING, Step.PROBATION):
-            return  # by the diagnostic that the case itself has ordered: its own course decides
-        else:
-            note = f"by {word.author or 'an operator'}" + (f": {word.note}" if word.note else "")
-            member.spent = self.decisions.stops(member)
-            self.fleet.end_wait(member)
-            self.decisions.deliver(member, case.Restored(member.key, self.out.now_ms, note))
-
-    def _proceed(self, word: Operator, member: Member | None) -> None:
-        whole = not (word.uuid or word.bdf)
-        members = self.fleet.on_node(word.node) if whole else [] if member is None else [member]
-        if not members:
-            self.out.dead_letter(f"proceed of an unknown GPU: uuid {word.uuid!r}, {word.node}/{word.bdf}")
-        self.decisions.workflow.proceed(members, word)
+        obey(word, self.out.record.ts, self.decisions)
 
     def _group_event(self, event: Inventory | LinkStatus | Bandwidth | Placement) -> None:
         try:

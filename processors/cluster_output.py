@@ -6,9 +6,12 @@ from typing import Any
 
 import msgspec
 
+from processors.brakes import Brakes
+from processors.brakes_told import look
 from processors.case import drastic, harsher
 from processors.cluster_policy import Policy
 from processors.fleet import Member, Shown
+from processors.operator_words import in_words
 from schemas import topics
 from schemas.dead_letters import letter
 from schemas.log import Output, Record
@@ -33,6 +36,10 @@ class ClusterOutput:
 
     def decision(self, member: Member, weight: float, policy: Policy, policy_id: str) -> None:
         """Say it where it differs visibly from the one before."""
+        cause = member.case.cause if member.case.open else ""
+        overridden = not member.case.open and member.overridden
+        if overridden and member.override is not None:
+            cause = in_words(member.override)
         decision = Decision(
             **self._identity(member),
             weight=weight,
@@ -40,8 +47,8 @@ class ClusterOutput:
             condition=member.change.condition,
             state=member.case.state,
             action=_action(member),
-            held_by=member.held_by,
-            cause=member.case.cause if member.case.open else "",
+            held_by="override" if overridden else member.held_by,
+            cause=cause,
             reasons=[*member.change.reasons, *(reason for _, reason in sorted(member.groups.items()))],
             policy=policy_id,
             incident=_incident(member),
@@ -80,6 +87,12 @@ class ClusterOutput:
         else:
             verdict.ts, verdict.policy = self.now_ms, policy_id
             self._say(topics.GROUPS, name, "group", encode(verdict), urgent=True)
+
+    def brakes(self, brakes: Brakes, policy_id: str) -> None:
+        """What holds changes back, where that is news."""
+        told = look(brakes, self.now_ms, policy_id)
+        if told is not None:
+            self._say(topics.BRAKES, told.cluster, "brakes", encode(told), urgent=True)
 
     def tombstone(self, member: Member) -> None:
         """Nothing is known under the member's key any more."""

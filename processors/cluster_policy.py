@@ -1,4 +1,4 @@
-"""What the cluster stage may be told: the budget, the time to drain, and the weights."""
+"""What the cluster stage may be told: budgets and brakes, the time to drain, and the weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from processors.brake_policy import StepLimits, StormPolicy, UnitLimits
+from schemas.operator_keys import OperatorKey
 from schemas.records import ConditionChange
 from schemas.states import Condition
 from schemas.weights import FULL_ABOVE, ZERO_AT, weight_of_score
@@ -82,7 +84,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     gpus_out_share: the same as a share of all known GPUs, at least one GPU; the smaller of both counts.
     drain_timeout_s: how long a GPU may finish its requests before it counts as drained.
     weight_zero_at: a score up to here gets no traffic. weight_full_above: a score above gets all of it;
-    between them the weight is the score. groups: tensor-parallel groups. workflow: what follows a drain.
+    between them the weight is the score. groups: tensor-parallel groups. budgets: limits per unit, beside those of the
+    fleet. steps: limits of what is done to GPUs that are out. storm: when all of that stops. operators: keys of those
+    who may speak to the fleet, by name; none = words need no signature. workflow: what follows a drain.
     """
 
     gpus_out_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = 50
@@ -92,6 +96,10 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     weight_full_above: Share = FULL_ABOVE
     groups: GroupsPolicy = GroupsPolicy()
     workflow: WorkflowPolicy = WorkflowPolicy()
+    budgets: UnitLimits = UnitLimits()
+    steps: StepLimits = StepLimits()
+    storm: StormPolicy = StormPolicy()
+    operators: dict[str, OperatorKey] = {}
 
     def __post_init__(self) -> None:
         if self.weight_zero_at > self.weight_full_above:

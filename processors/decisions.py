@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 
-from processors import case, case_table, cluster_groups, gate
-from processors.budget import Removal, admit
+from processors import admission, case, case_table, cluster_groups, gate, operator_words
+from processors.brakes import Brakes
+from processors.budget import NODES
 from processors.case import Announce, Case, Event, Failed, RemoveNode
 from processors.cluster_output import ClusterOutput
 from processors.cluster_policy import Policy
@@ -22,13 +23,22 @@ class Decisions:
     """The fleet with its cases and groups. Once a record is taken in, `settle` decides what that has changed."""
 
     def __init__(
-        self, out: ClusterOutput, policy: Policy, policy_id: str, fleet: Fleet, groups: Groups, nodes: Nodes
+        self,
+        out: ClusterOutput,
+        policy: Policy,
+        policy_id: str,
+        fleet: Fleet,
+        groups: Groups,
+        nodes: Nodes,
+        brakes: Brakes,
     ) -> None:
         self.out = out
         self.policy = policy
         self.policy_id = policy_id
         self.fleet = fleet
         self.groups = groups
+        self.brakes = brakes
+        brakes.attach(fleet, groups)
         self.workflow = Workflow(self, nodes)
         self._deadlines: list[tuple[int, str]] = []  # a heap; what its case no longer bears out is void
         self._touched: dict[str, None] = {}  # members whose decision may change, in order
@@ -42,6 +52,7 @@ class Decisions:
         """Decide by `policy` from now on, also what was judged before."""
         self.policy, self.policy_id = policy, policy_id
         self.groups.change_policy(policy.groups)
+        self.brakes.apply(policy)
         self.workflow.stir()
         if not policy.workflow.enabled:
             self.workflow.withdraw(lambda member: gate.own(member.case, self.out.now_ms, policy).why)
@@ -60,7 +71,8 @@ class Decisions:
                 self.deliver(member, case.Deadline(key, at_ms))
                 self.settle()
         self.out.now_ms = clock_ms
-        if self.groups.expire(clock_ms):
+        self.brakes.look(clock_ms)
+        if any([self.groups.expire(clock_ms), operator_words.expire(self, clock_ms), self.brakes.turned]):
             self.settle()
 
     def _due_ms(self) -> int | None:
@@ -116,6 +128,8 @@ class Decisions:
             if member.case.deadline_ms != before.deadline_ms:
                 self._schedule(member.case)
             self.workflow.follow(before, member.case)
+            if member.case.cancel not in ("", before.cancel):
+                self.workflow.taken_back(member.change.node)
         self._touch(member)
         for intent in intents:
             if isinstance(intent, Announce):
@@ -127,7 +141,7 @@ class Decisions:
                 self.out.dead_letter(intent.why)
 
     def _touch(self, member: Member) -> None:
-        self.fleet.note(member)
+        self.brakes.note(member, self.out.now_ms)
         self._touched[member.key] = None
 
     def adopt(self, case: Case) -> None:
@@ -146,10 +160,12 @@ class Decisions:
         changed.
         """
         members = self.fleet.members
+        self._touched.update(dict.fromkeys(self.brakes.regroup()))
+        self._heed_brakes()
         self.workflow.settle()
         if self.fleet.waiting:
             self._admit()
-        while self._judge_groups():  # a GPU that goes for its group's sake may change another group
+        while any([self._heed_brakes(), self._judge_groups()]):  # who goes for its group's sake may change another one
             self.workflow.settle()
             if self.fleet.waiting:
                 self._admit()
@@ -159,7 +175,16 @@ class Decisions:
             if key in members:
                 member = members[key]
                 member.weight = self._weight(member)
+                self.fleet.note(member)
                 self.out.decision(member, member.weight, self.policy, self.policy_id)
+
+    def _heed_brakes(self) -> bool:
+        """Brakes have come or gone: orders that have not begun are taken back, and all at the second gate ask again."""
+        turned, self.brakes.turned = self.brakes.turned, False
+        if turned:
+            self.workflow.withdraw(self.brakes.stopped)
+            self.workflow.stir()
+        return turned
 
     def _judge_groups(self) -> bool:
         """Tell groups who has come and gone, and members what they are to blame for; whether there was any news."""
@@ -178,22 +203,19 @@ class Decisions:
             self.groups.see(key, cluster_groups.presence(self.fleet.members.get(key)))
 
     def _admit(self) -> None:
-        """Those that waited before wait on, and cost nothing, until there is room."""
-        members, waiting = self.fleet.members, self.fleet.waiting
-        room = not self._held_by(discretionary=True)
-        line = [members[key].urgency for key in (waiting if room else waiting & self._touched.keys())]
-        heapq.heapify(line)
-        held_by = ""
-        while line and not held_by:
-            discretionary, _, key = heapq.heappop(line)
-            held_by = self._held_by(discretionary)
-            if not held_by:
-                self.deliver(members[key], self._failed(members[key]))
-        for key in waiting & self._touched.keys():
-            members[key].held_by = held_by
-
-    def _held_by(self, discretionary: bool) -> str:
-        return admit(Removal(discretionary), self.fleet.capacity, self.policy)
+        """Those that waited before wait on, and cost nothing, until what holds them back lets go."""
+        while True:
+            candidates = admission.candidates(self.fleet, self.brakes, self._touched.keys())
+            wide = self.brakes.wide()
+            for member in candidates:
+                held_by = self.brakes.opening(member, wide)
+                if held_by:
+                    self.fleet.hold(member, held_by)
+                else:
+                    self.deliver(member, self._failed(member))
+                    wide = self.brakes.wide()
+            if not (self.fleet.tally.out.begun and NODES in self.fleet.held):
+                return
 
     def _gate(self, member: Member) -> str:
         """The second gate: what a drained GPU waits for before it is removed and reset; "" = it may.
@@ -201,11 +223,13 @@ class Decisions:
         Asked again before each order to reset it; it is itself in one of `processors.case.DISRUPTIVE` then.
         """
         own = gate.own(member.case, self.out.now_ms, self.policy)
-        return own.why or self._held_by(discretionary=False)
+        return own.why or self.brakes.step(member, self.out.now_ms)
 
     def _weight(self, member: Member) -> float:
         if member.case.open:
             return 0.0
+        if member.overridden and member.override is not None and member.override.weight is not None:
+            return member.override.weight
         if member.change.condition is Condition.UNKNOWN:
             return member.weight or 0.0  # frozen; nobody has ever known it: no traffic
         if self.stops(member):  # held back, or overruled until it is judged again
@@ -213,11 +237,19 @@ class Decisions:
         return self.policy.weight(member.change.held)
 
     def stops(self, member: Member) -> bool:
-        return self.policy.stops(member.change) or cluster_groups.asked_out(member, self.policy)
+        if member.overridden:
+            return False
+        return (
+            member.drain is not None
+            or self.policy.stops(member.change)
+            or cluster_groups.asked_out(member, self.policy)
+        )
 
     def _failed(self, member: Member) -> Failed:
         change, now_ms = member.change, self.out.now_ms
         if not self.policy.stops(change):
+            if member.drain is not None:
+                return operator_words.failed(member, member.drain, now_ms)
             return cluster_groups.failed(member, now_ms)
         return Failed(
             member.key,

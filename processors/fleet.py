@@ -8,8 +8,9 @@ from typing import NamedTuple
 import msgspec
 
 from processors.budget import Capacity
-from processors.case import PLANNED, Case, of_one
-from schemas.records import ConditionChange, Decision, Reason, gpu_key
+from processors.case import DISRUPTIVE, PLANNED, Case, of_one
+from processors.tally import Tally
+from schemas.records import ConditionChange, Decision, Reason, Standing, gpu_key
 from schemas.states import Action, CaseState, Condition
 
 
@@ -44,6 +45,7 @@ class Member(msgspec.Struct, omit_defaults=True):
 
     weight: None before the first decision. held_by: what keeps its case from opening. spent: an operator has
     overruled the judgement; it opens no case, the next one may. groups: why it is to blame for which group.
+    drain, override: what operators have said of it that still holds. before: its weight before the override.
     """
 
     change: ConditionChange
@@ -53,6 +55,9 @@ class Member(msgspec.Struct, omit_defaults=True):
     spent: bool = False
     shown: Shown | None = None
     groups: dict[str, Reason] = {}
+    drain: Standing | None = None
+    override: Standing | None = None
+    before: float | None = None
 
     @property
     def key(self) -> str:
@@ -63,10 +68,36 @@ class Member(msgspec.Struct, omit_defaults=True):
         return self.case.open or self.change.condition is Condition.UNKNOWN
 
     @property
+    def disrupted(self) -> bool:
+        """Its workers are being removed, or it is being reset or diagnosed."""
+        return self.case.step in DISRUPTIVE
+
+    @property
+    def blind(self) -> bool:
+        """Nothing is known of it any more, and that matters: it has traffic, or a case."""
+        return self.change.condition is Condition.UNKNOWN and (self.case.open or bool(self.weight))
+
+    @property
+    def announced(self) -> bool:
+        """An operator has said that it is to go out."""
+        return self.drain is not None or any(reason.signal == PLANNED for reason in self.change.reasons)
+
+    @property
     def discretionary(self) -> bool:
         """No budget holds back what an operator has announced, either."""
-        planned = any(reason.signal == PLANNED for reason in self.change.reasons)
-        return not (self.change.hard or self.change.corruption or planned)
+        change = self.change
+        if change.hard or change.corruption or self.drain is not None:
+            return False
+        return not any(reason.signal == PLANNED for reason in change.reasons)
+
+    @property
+    def overridden(self) -> bool:
+        """An operator's weight counts, not the judgement; never against suspected corruption."""
+        return self.override is not None and not (self.change.corruption or self.case.corruption)
+
+    @property
+    def words(self) -> list[Standing]:
+        return [word for word in (self.drain, self.override) if word is not None]
 
     @property
     def urgency(self) -> tuple[bool, float, str]:
@@ -85,13 +116,16 @@ class Arrival(NamedTuple):
 class Fleet:
     """All members by key. A slot (`node/BDF`) holds one GPU: the one that spoke last.
 
-    waiting: keys of those to be removed that have not been admitted.
+    waiting: keys of those to be removed that have not been admitted; held: the same by what holds them back, once that
+    is known. standing: keys of those that an operator's word holds of. tally: counts of them all.
     """
 
     def __init__(self, members: Iterable[Member] = ()) -> None:
         self.members: dict[str, Member] = {}
         self.waiting: set[str] = set()
-        self._out: set[str] = set()
+        self.held: dict[str, set[str]] = {}
+        self.standing: set[str] = set()
+        self.tally = Tally()
         self._slots: dict[str, str] = {}
         self._nodes: dict[str, set[str]] = {}
         for member in members:
@@ -99,7 +133,11 @@ class Fleet:
 
     @property
     def capacity(self) -> Capacity:
-        return Capacity(len(self.members), len(self._out))
+        return Capacity(len(self.members), len(self.tally.out))
+
+    @property
+    def nodes_known(self) -> int:
+        return len(self._nodes)
 
     def find(self, node: str, uuid: str, bdf: str) -> Member | None:
         """The GPU of that name; a slot does not answer for a UUID that it is known not to hold."""
@@ -129,7 +167,9 @@ class Fleet:
             case = of_one(key, *cases)
             weight = former.weight if member is None else member.weight
             shown = None if member is None else member.shown
+            said = former if former.words or member is None else member
             arrived = Member(change=change, case=case, weight=weight, shown=shown)
+            arrived.drain, arrived.override, arrived.before = said.drain, said.override, said.before
         elif member is not None:
             if not change.bdf and change.node == member.change.node:
                 change.bdf = member.change.bdf
@@ -148,8 +188,11 @@ class Fleet:
         self._nodes.setdefault(change.node, set()).add(key)
         if change.bdf:
             self._slots[gpu_key(change.node, "", change.bdf)] = key
+        if member.words:
+            self.standing.add(key)
         if member.held_by:
             self.waiting.add(key)
+            self.held.setdefault(member.held_by, set()).add(key)
         self.note(member)
 
     def remove(self, key: str) -> Member | None:
@@ -162,17 +205,31 @@ class Fleet:
             del self._nodes[member.change.node]
         if member.change.bdf:
             del self._slots[gpu_key(member.change.node, "", member.change.bdf)]
-        self._out.discard(key)
+        self.tally.forget(key)
+        self.standing.discard(key)
+        self._unhold(member)
         self.waiting.discard(key)
         return member
 
-    def note(self, member: Member) -> None:
-        """To be told whenever a member's judgement or case has changed."""
-        if member.out:
-            self._out.add(member.key)
-        else:
-            self._out.discard(member.key)
+    def note(self, member: Member) -> bool:
+        """To be told whenever a member's judgement or case has changed; returns whether it is to go out only now."""
+        return self.tally.note(member, member.key in self.waiting)
+
+    def hold(self, member: Member, held_by: str) -> None:
+        """It goes on waiting, for that."""
+        if held_by != member.held_by:
+            self._unhold(member)
+            member.held_by = held_by
+            self.held.setdefault(held_by, set()).add(member.key)
 
     def end_wait(self, member: Member) -> None:
+        self._unhold(member)
         member.held_by = ""
         self.waiting.discard(member.key)
+
+    def _unhold(self, member: Member) -> None:
+        held = self.held.get(member.held_by)
+        if held is not None:
+            held.discard(member.key)
+            if not held:
+                del self.held[member.held_by]

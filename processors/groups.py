@@ -74,9 +74,11 @@ class Groups:
         self._waiting: set[str] = set()
         self._rests: list[tuple[int, str]] = []  # a heap of when those that wait may be judged; others are void
         self._news: list[News] = []
+        self.moved: set[str] = set()  # GPUs whose rack, domain or groups may be others than before; for who counts them
         self._expiries: list[tuple[int, Way]] = []  # a heap; what was measured again since is void
         for group in saved.groups:
             self._add(group)
+        self.moved.clear()  # who restores them counts anew
         for one, other, measured in saved.measured:
             self.measured.setdefault(one, {})[other] = measured
             self._expect((one, other), measured)
@@ -93,6 +95,10 @@ class Groups:
     def __contains__(self, gpu: object) -> bool:
         """Whether the GPU is in a group."""
         return gpu in self._of
+
+    def placements(self, gpu: str) -> list[Placement]:
+        """Of the groups that it is in, by name."""
+        return [self.groups[name].placement for name in sorted(self._of.get(gpu, ()))]
 
     @property
     def gpus(self) -> list[str]:
@@ -128,6 +134,7 @@ class Groups:
     def take_inventory(self, inventory: Inventory) -> None:
         for info in inventory.gpus:
             if info.uuid and self.links.setdefault(info.uuid, GpuLinks()).take_inventory(inventory, info):
+                self.moved.add(info.uuid)
                 self._touch(info.uuid)
 
     def take_status(self, gpu: str, links: LinkStatus) -> None:
@@ -249,12 +256,14 @@ class Groups:
         self.groups[group.placement.group] = group
         for gpu in group.placement.gpus:
             self._of.setdefault(gpu, set()).add(group.placement.group)
+            self.moved.add(gpu)
 
     def _drop(self, group: Group) -> None:
         del self.groups[group.placement.group]
         self._waiting.discard(group.placement.group)
         for gpu in group.placement.gpus:
             self._of[gpu].discard(group.placement.group)
+            self.moved.add(gpu)
             if not self._of[gpu]:
                 del self._of[gpu]
                 self._presence.pop(gpu, None)

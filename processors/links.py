@@ -41,6 +41,12 @@ class GpuLinks(msgspec.Struct, omit_defaults=True):
         return product(self.model)
 
     @property
+    def domain(self) -> str:
+        """Its NVLink domain: the rack where the product's is one and its name is known, else the node."""
+        known = self.product
+        return self.rack if self.rack and known is not None and known.name in _SPANNING else self.node
+
+    @property
     def direct(self) -> bool:
         """Its links lead to other GPUs. Some sources list all links for every GPU behind the same switches."""
         known = self.product

@@ -12,6 +12,7 @@ from typing import Any
 
 from processors import checkpoints
 from processors import policy as policies
+from processors.heard import Heard
 from processors.ingest import NodeState, Roster
 from processors.judges import GRID_MS, Judges
 from processors.node_output import Cause
@@ -52,6 +53,7 @@ class NodeTask:
         self.turns = Turns(self.clock, self.judges)
         self.telemetry = Telemetry(self.clock, self.judges, self.turns, self._node)
         self.observations = Observations(self.judges)
+        self.heard = Heard()
 
     # --- the task --------------------------------------------------------------------------------------------
 
@@ -79,6 +81,7 @@ class NodeTask:
             "faults": self.faults.save(),
             "clock": [self.clock.now_ms, self.clock.credit_ms, self.next_timer_ms],
             "counts": self.out.counts,
+            "heard": self.heard.save(),
         }
         return checkpoints.pack(STATE_VERSION, self.next_offset, state)
 
@@ -90,6 +93,7 @@ class NodeTask:
         self.faults.load(state["faults"])
         self.clock.now_ms, self.clock.credit_ms, self.next_timer_ms = state["clock"]
         self.out.counts |= state["counts"]
+        self.heard = Heard(map(tuple, state.get("heard", ())))
 
     # --- time ------------------------------------------------------------------------------------------------
 
@@ -126,8 +130,20 @@ class NodeTask:
             numbered = observation.epoch or observation.seq
             if not numbered or fresh(node, observation.epoch, observation.seq, self.out.counts, faults=True):
                 self._later(node, record, observation, gpus)
-        elif node and isinstance(observation, records.Operator | records.Placement):
+        elif isinstance(observation, records.Operator):
+            self._operator(record, node, observation)
+        elif node and isinstance(observation, records.Placement):
             self._later(node, record, observation, gpus)
+
+    def _operator(self, record: Record, node: NodeState | None, word: records.Operator) -> None:
+        """What is not to be believed changes nothing; a word on more than one node is for the cluster stage alone."""
+        why = self.heard.refusal(word, self.judges.policy.values.cluster.operators, record.ts)
+        if why:
+            self.out.dead_letter(record, f"{word.action} is refused: {why}")
+        elif node is None:
+            self.out.forward(record, word)
+        else:
+            self._later(node, record, word, ())
 
     def _node(self, name: str) -> NodeState:
         """What is known of a node. Raises ValueError: it is not one of this partition's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from processors.board import ACTIONS, Board
+from processors.heard import STAGE
 from processors.ingest import Roster
 from processors.instances import Instances
 from processors.policy import unit
@@ -152,7 +153,7 @@ class NodeOutput:
         """To the cluster stage: the GPU's case is over, though no operator has said so."""
         of = self._identity(row)
         node, cluster = of["node"], of.pop("cluster")
-        word = records.Operator(ts=ts, **of, action="restore", author=author, note=note)
+        word = records.Operator(ts=ts, **of, action="restore", author=author, note=note, id=STAGE)
         if cluster != word.cluster:  # a default is told apart by identity: equal records shall be equal bytes
             word.cluster = cluster
         self._add(cause._replace(tick=-1), topics.FLEET_EVENTS, node, "operator", word, urgent=True)

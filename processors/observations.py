@@ -71,7 +71,7 @@ class Observations:
         self.out.inventory(record, inventory)
         cause, ts = Cause(record.offset, record.ts), min(inventory.ts - then.shift_ms, record.ts + AHEAD_MS)
         self.judges.listed(cause, then.rows, inventory.gpus, ts, then.clock_ms, restarted=restarted)
-        if any(gpu.model or gpu.peers for gpu in inventory.gpus):  # else it tells groups nothing
+        if inventory.rack or any(gpu.model or gpu.peers for gpu in inventory.gpus):  # else it tells of no unit or link
             self.out.forward(record, inventory)
         self._report(record, node, inventory, then)
 

@@ -45,6 +45,10 @@ class Workflow:
         if before and before.step in case.DISRUPTIVE and after.step not in case.DISRUPTIVE:
             self._stirred = True  # room for others
 
+    def taken_back(self, node: str) -> None:
+        """An order to it is cancelled under a sequence of its own, right behind all that was ordered by now."""
+        self.nodes.ordered(node, self.nodes.next_sequence(node, self._now_ms) + 1)
+
     def recall(self, known: Case) -> None:
         """A case out of a checkpoint: it was asked then, and is asked again when something changes, not now. But for
         one of before cases said what they wait for.

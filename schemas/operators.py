@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-
-import msgspec
-
+from schemas import signing
 from schemas.records import Operator
 
 RESTORE, MAINTENANCE, END_MAINTENANCE = "restore", "maintenance", "end-maintenance"
@@ -29,31 +25,17 @@ ACTIONS = {
 BY_POLICY = "the policy"  # the author of a "restore" that a passed diagnostic has brought about
 CONTEXT = b"gpu-vitals operator v1\n"  # a signature made for anything else is none here
 
-_sorted = msgspec.json.Encoder(order="sorted").encode
-
 
 def to_sign(word: Operator) -> bytes:
-    """What is signed: everything that the word says but the signature, in one form whoever encodes it."""
-    return CONTEXT + _sorted(msgspec.structs.replace(word, signature=""))
+    """What is signed: everything that the word says but the signature."""
+    return signing.to_sign(CONTEXT, word)
 
 
 def signed(word: Operator, key_id: str, private: bytes) -> Operator:
     """The word with its signature. private: the 32 bytes of a key (its seed). Raises ImportError."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    unsigned = msgspec.structs.replace(word, key_id=key_id, signature="")
-    signature = Ed25519PrivateKey.from_private_bytes(private).sign(to_sign(unsigned))
-    return msgspec.structs.replace(unsigned, signature=base64.b64encode(signature).decode())
+    return signing.signed(CONTEXT, word, key_id, private)
 
 
 def is_authentic(word: Operator, public: bytes) -> bool:
     """Whether the signature is of exactly this word, by the owner of that key. Raises ImportError."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    try:
-        signature = base64.b64decode(word.signature, validate=True)
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, to_sign(word))
-    except (binascii.Error, ValueError, InvalidSignature):
-        return False
-    return True
+    return signing.is_authentic(CONTEXT, word, public)

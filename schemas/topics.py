@@ -44,6 +44,7 @@ FLEET_EVENTS = "fleet-events"
 DECISIONS = "decisions"
 EVICTIONS = "evictions"
 GROUPS = "groups"
+BRAKES = "brakes"
 COMMANDS = "commands"
 DEAD_LETTER = "dead-letter"
 CHECKPOINTS = "checkpoints"
@@ -77,6 +78,9 @@ TOPICS: dict[str, Topic] = {
             "group",
             None,
             "the verdict on each tensor-parallel group: its worst pair, what that costs, whose fault",
+        ),
+        Topic(
+            BRAKES, "cluster", None, "what holds changes back: storm, operators' words, budgets; what waits for them"
         ),
         Topic(COMMANDS, "node", 7 * DAY_S, "what nodes shall do: each agent takes its own, and says what became of it"),
         Topic(DEAD_LETTER, "source", 30 * DAY_S, "each record that could not be understood: bytes, where, why"),

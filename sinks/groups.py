@@ -4,33 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import msgspec
 from prometheus_client.core import Metric
 
-from schemas.log import Record
 from schemas.records import GroupVerdict
 from sinks.families import gauge
 
 LABELS = ("group", "model")
-_decode = msgspec.json.Decoder(GroupVerdict).decode
-
-
-class Groups:
-    """The newest verdict on each group."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, GroupVerdict] = {}
-
-    def take(self, record: Record) -> None:
-        """Raises ValueError for a record that cannot be read."""
-        if record.value:
-            self._known[record.key] = _decode(record.value)
-        else:
-            self._known.pop(record.key, None)
-
-    @property
-    def verdicts(self) -> list[GroupVerdict]:
-        return list(self._known.values())
 
 
 def families(verdicts: Iterable[GroupVerdict]) -> Iterator[Metric]:

@@ -21,11 +21,12 @@ from prometheus_client.registry import Collector
 from schemas import fields, frames, records, topics
 from schemas.log import Record
 from schemas.states import Condition
+from sinks.brakes import families as brake_families
 from sinks.cases import Cases, evicted, workflow
 from sinks.families import Samples, counter, gauge, page
-from sinks.groups import Groups
 from sinks.groups import families as group_families
 from sinks.held import Held, held
+from sinks.known import Known
 from sinks.order_results import Results, results
 from sinks.own_health import StageStats, source_health, stage_health
 from sinks.predictions import Predictions, foretold
@@ -51,6 +52,7 @@ class MetricsSink(Sink, Collector):
         topics.REVALIDATIONS,
         topics.REVALIDATED,
         topics.GROUPS,
+        topics.BRAKES,
         topics.XIDS,
         topics.FLEET_EVENTS,
         topics.DEAD_LETTER,
@@ -63,7 +65,8 @@ class MetricsSink(Sink, Collector):
         self._applied = Applied()
         self._now_ms = 0
         self._readings = Readings()
-        self._groups = Groups()
+        self._groups = Known(records.GroupVerdict)
+        self._brakes = Known(records.Brakes)
         self._scores: dict[str, records.Score] = {}
         self._predictions = Predictions()
         self._findings: set[tuple[str, str]] = set()  # (signal, level) seen at any time: 0 now, not absent
@@ -87,6 +90,7 @@ class MetricsSink(Sink, Collector):
             topics.REVALIDATIONS: partial(self._rechecks.take, topic),
             topics.REVALIDATED: partial(self._rechecks.take, topic),
             topics.GROUPS: self._groups.take,
+            topics.BRAKES: self._brakes.take,
             topics.XIDS: self._take_xid,
             topics.FLEET_EVENTS: self._take_fleet_event,
             topics.DEAD_LETTER: self._take_dead_letter,
@@ -146,7 +150,7 @@ class MetricsSink(Sink, Collector):
             cases, holding, rechecks = self._cases.seen(), self._held.counts(), self._rechecks.all()
             answers, xids = dict(self._results.counts), dict(self._xids)
             sources, unreadable = dict(self._sources), dict(self._unreadable)
-            groups = self._groups.verdicts
+            groups, brakes = self._groups.all, self._brakes.all
             decisions, dead_letters = self._decisions, self._dead_letters
             corrected = Counter[str]()
             for counts in self._corrected.values():
@@ -161,6 +165,7 @@ class MetricsSink(Sink, Collector):
         yield from rechecked(rechecks)
         yield from foretold(predictions)
         yield from group_families(groups)
+        yield from brake_families(brakes)
         yield counter("gpu_vitals_xid_events", "Xids and kin (see fault), coalesced.", ("fault", "code"), xids.items())
         yield counter("gpu_vitals_decisions", "Decisions published.", (), [((), decisions)])
         yield counter("gpu_vitals_dead_letters", "Records that could not be understood.", (), [((), dead_letters)])

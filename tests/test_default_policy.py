@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from pipeline.policies import describe, load
+from processors.cluster_policy import WorkflowPolicy
 from processors.policy import from_document
 from processors.testing import Observations, Said, decide, gpu, judge, ms
 from schemas import records, topics
@@ -62,6 +63,7 @@ DEVIATIONS: dict[str, tuple[Any, Any, str]] = {
     "signals.fabric.enabled": (True, False, "CUDA"),
     "signals.recovery_action.enabled": (True, False, "kernel log"),
     "node.repeat_days": (30.0, 0.0, "third try"),
+    "cluster.workflow.no_reset": (WorkflowPolicy().no_reset, (), "cools nothing"),
     "signals.uncorrectable_ecc.with_aggregate": (True, False, "driver reload"),
     "signals.remap_banks.enabled": (True, False, "order the replacement"),
     "signals.memory_replacement.enabled": (True, False, "RMA"),

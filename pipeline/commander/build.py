@@ -10,7 +10,7 @@ from pipeline.errors import UsageProblem
 from pipeline.kafka.settings import Kafka
 from pipeline.node_commands.keys import private_key
 from pipeline.node_commands.mode import HELP
-from schemas.commands import public_half
+from schemas.signing import public_half
 from sinks.commander.sink import CommanderSink
 
 NO_LIBRARY = "commander.enabled: signing needs the package cryptography"

@@ -36,7 +36,8 @@ def keygen(id_: str, out: str) -> None:
     import secrets
 
     from pipeline.node_commands.keys import ID, PrivateKey, public_stanza, write_private
-    from schemas.commands import KEY_BYTES, public_half
+    from schemas.commands import KEY_BYTES
+    from schemas.signing import public_half
 
     if not ID.fullmatch(id_):
         raise UsageProblem(f"--id: no name of a key: {id_}", "up to 64 letters, digits, - and _")

@@ -73,13 +73,13 @@ def opened(
         return KafkaHistory(settings.kafka)
     from pipeline.sqlite_history import SqliteHistory
 
-    return SqliteHistory(Path(data_dir or settings.data_dir or _of_this_user()).expanduser())
+    return SqliteHistory(Path(data_dir or settings.data_dir or of_this_user()).expanduser())
 
 
 def _named(recordings: tuple[Path, ...], data_dir: str | None, kafka: bool) -> tuple[tuple[str, bool], ...]:
     return ("recordings", bool(recordings)), ("--data-dir", data_dir is not None), ("--bootstrap or --prefix", kafka)
 
 
-def _of_this_user() -> Path:
+def of_this_user() -> Path:
     """Where `run` keeps the log of live sources."""
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "gpu-vitals"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.kafka.topics import Wanted
     from pipeline.settings import Settings
 
-ROLES = ("agent", "worker", "sink", "commander", "revalidator", "scheduler", "reader")
+ROLES = ("agent", "worker", "sink", "commander", "revalidator", "scheduler", "operator", "reader")
 
 command_config = click.option(
     "--command-config",

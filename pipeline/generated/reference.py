@@ -55,6 +55,7 @@ ON_TOPIC: dict[str, tuple[type[msgspec.Struct], ...]] = {
     topics.DECISIONS: (records.Decision,),
     topics.EVICTIONS: (records.Eviction,),
     topics.GROUPS: (records.GroupVerdict,),
+    topics.BRAKES: (records.Brakes,),
     topics.COMMANDS: (records.Command,),
     topics.DEAD_LETTER: (records.DeadLetter,),
 }

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pipeline.kafka.settings import Kafka
 from pipeline.topology import STAGES
 from schemas.topics import (
+    BRAKES,
     CHECKPOINTS,
     COMMANDS,
     DEAD_LETTER,
@@ -26,7 +27,7 @@ from schemas.topics import (
     TOPICS,
 )
 
-READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, REVALIDATIONS, REVALIDATED)
+READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, BRAKES, REVALIDATIONS, REVALIDATED)
 SOURCE_GROUPS = "source."
 SINK_GROUPS = "sink."
 COMMANDER_GROUPS = "sink.commander"  # in which it notes of which records it has written dead letters
@@ -50,6 +51,7 @@ ROLES = {
     "commander": "tells nodes what to do: `sink commander`, `commands send`; nodes believe its key, not its name",
     "revalidator": "checks outputs again, and says what it found: docs/revalidation.md",
     "scheduler": "`gpu-vitals sink scheduler`: reads cases, reports what the scheduler does with their GPUs",
+    "operator": "speaks to the fleet: `gpu-vitals hold`, `drain` and so on, `cases`; signs where keys are declared",
     "reader": f"schedulers and dashboards: {', '.join(READ_BY_ANYBODY)}, in groups that begin with {READER_GROUPS!r}",
 }
 
@@ -87,6 +89,9 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
         yield Grant(("Read",), "topic", topics([EVICTIONS]))
         yield Grant(("Write",), "topic", topics([OBSERVATIONS, DEAD_LETTER]))
         yield Grant(("Read",), "group", (kafka.prefix + SCHEDULER_GROUPS,), prefixed=True)
+    elif role == "operator":
+        yield Grant(("Write",), "topic", topics([OBSERVATIONS]))
+        yield Grant(("Read",), "topic", topics([INVENTORY, DECISIONS, EVICTIONS, BRAKES, DEAD_LETTER]))
     else:
         yield Grant(("Read",), "topic", topics(READ_BY_ANYBODY))
         yield Grant(("Read",), "group", (kafka.prefix + READER_GROUPS,), prefixed=True)

@@ -24,6 +24,7 @@ _TYPES: dict[str, type[records.Record]] = {
     topics.DECISIONS: records.Decision,
     topics.EVICTIONS: records.Eviction,
     topics.GROUPS: records.GroupVerdict,
+    topics.BRAKES: records.Brakes,
     topics.COMMANDS: records.Command,
 }
 _DECODERS = {topic: msgspec.json.Decoder(type_) for topic, type_ in _TYPES.items()}

@@ -9,7 +9,7 @@ import msgspec
 from processors.cluster import ClusterTask
 from schemas import records, topics
 from schemas.log import Output, Record
-from schemas.records import DeadLetter, Decision, Eviction, gpu_key
+from schemas.records import Brakes, DeadLetter, Decision, Eviction, gpu_key
 from schemas.states import Condition
 
 FREE = {"gpus_out_max": None}
@@ -27,6 +27,7 @@ class Stage:
         self.outputs: list[Output] = []
         self.decisions: dict[str, Decision] = {}
         self.evictions: list[tuple[str, Eviction]] = []
+        self.brakes: list[Brakes] = []
         self.dead: list[DeadLetter] = []
         if policy:
             self.policy("p", **policy)
@@ -46,7 +47,9 @@ class Stage:
                 self.decisions[output.key] = msgspec.json.decode(output.value, type=Decision)
             elif output.topic == topics.EVICTIONS:
                 self.evictions.append((output.key, msgspec.json.decode(output.value, type=Eviction)))
-            else:
+            elif output.topic == topics.BRAKES:
+                self.brakes.append(msgspec.json.decode(output.value, type=Brakes))
+            elif output.topic == topics.DEAD_LETTER:
                 self.dead.append(msgspec.json.decode(output.value, type=DeadLetter))
         return outputs
 

@@ -254,7 +254,7 @@ def test_a_checkpoint_from_before_there_were_steps_is_restored() -> None:
     at.task.restore(checkpoints.pack(VERSION, held.next_offset, saved))
     assert {key: member.case.step for key, member in at.task.fleet.members.items()} == {"A": "drained", "B": "draining"}
     at.inventory("boot-1", "A", "B")
-    at.policy("on", ts=1, gpus_out_max=None, workflow={"enabled": True})
+    at.policy("on", ts=1, gpus_out_max=None, steps={"node_max": None, "domain_max": None}, workflow={"enabled": True})
     assert at.case("A").step == "resetting"
     at.tick(70_000)
     assert at.case("B").step == "resetting"

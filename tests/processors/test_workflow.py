@@ -15,9 +15,12 @@ XID = records.Reason(signal="xid", level="evict", cap=0.0, value=48.0, since=100
 RUN = {"detail": "2 tests passed"}
 
 
+UNLIMITED = {"node_max": None, "domain_max": None}  # G and H are of one node
+
+
 def stage(**workflow: Any) -> Stage:
     """One in which things are done. Of GPU `G`, whose node is known."""
-    made = Stage(gpus_out_max=None, workflow={"enabled": True, **workflow})
+    made = Stage(gpus_out_max=None, steps=UNLIMITED, workflow={"enabled": True, **workflow})
     made.inventory("boot-1", "G", "H")
     made.judge("G", 1.0)
     return made
@@ -224,6 +227,19 @@ def test_a_restore_takes_the_order_back_and_a_later_answer_changes_nothing() -> 
     at.answer("G", "done", order=given)
     assert at.states() == {"G": "in-service"}
     assert "reset all the same" in at.case("G").detail
+
+
+def test_the_next_order_to_a_node_comes_behind_what_cancels_the_one_before() -> None:
+    """The commander's sequence for that is the next one, or the time: nodes refuse what is not above it."""
+    at = stage()
+    at.judge("H", 1.0)
+    fail(at)
+    at.judge("H", 0.0, hard=True, reasons=[XID], evidence=at.ts)
+    at.tick(at.ts + 30_000)
+    at.restore("G")
+    cancels = max(at.case("G").ts, order(at, "H").sequence) + 1
+    at.answer("H", "done")
+    assert order(at, "H").sequence > cancels
 
 
 def test_no_order_is_given_while_a_cancelled_one_may_still_be_done() -> None:
@@ -481,4 +497,54 @@ def test_a_word_on_a_node_is_on_all_its_gpus() -> None:
     at.restore(action="proceed")
     assert [at.case(uuid).step for uuid in "GH"] == ["resetting", "resetting"]
     at.restore(action="proceed", node="nowhere")
-    assert "proceed of an unknown GPU" in at.dead[-1].why
+    assert "no GPU of node 'nowhere' is known" in at.dead[-1].why
+
+
+# --- brakes ------------------------------------------------------------------------------------------------
+
+
+def say(at: Stage, action: str, **word: Any) -> None:
+    word = {"node": "", "until": at.ts + 3_600_000, "author": "ann", "id": f"{action}{at.ts}", **word}
+    at.feed("operator", records.encode(records.Operator(ts=at.ts, action=action, **word)))
+
+
+def test_one_gpu_of_a_node_is_reset_at_a_time_unless_the_policy_says_otherwise() -> None:
+    at = Stage(gpus_out_max=None, workflow={"enabled": True})
+    at.inventory("boot-1", "G", "H")
+    for uuid in "GH":
+        at.judge(uuid, 0.0, hard=True, reasons=[XID], evidence=at.ts)
+    at.tick(at.ts + 30_000)
+    assert at.stands("G")[0] == "resetting"
+    assert at.stands("H") == ("drained", "budget:node n1: at most 1 GPUs of it may be in such a step")
+    at.gone("G", "")
+    assert at.stands("H")[0] == "resetting", "room goes to who waits"
+
+
+def test_a_hold_takes_back_what_has_not_begun_and_lets_it_go_on_when_it_ends() -> None:
+    at = stage()
+    fail(at)
+    first = order(at)
+    say(at, "hold", note="wait")
+    assert (at.case("G").order, at.case("G").cancel) == (None, first.id)
+    at.tick(first.expires + 1_000_000)
+    assert at.stands("G") == ("resetting", "hold:cluster, by ann: wait")
+    say(at, "release")
+    assert order(at).id != first.id
+
+
+def test_a_window_of_work_opens_by_itself() -> None:
+    at = Stage(gpus_out_max=None, steps={"windows": ["thu 00:10-00:20"]}, workflow={"enabled": True})
+    at.inventory("boot-1", "G")
+    fail(at)
+    assert at.stands("G") == ("drained", "window: such steps begin thu 00:10-00:20 UTC")
+    at.tick(600_000)
+    assert at.stands("G")[0] == "resetting"
+
+
+def test_what_an_operator_has_drained_is_not_reset() -> None:
+    at = stage()
+    say(at, "drain", node="n1", uuid="G")
+    at.tick(at.ts + 40_000)
+    assert at.stands("G") == ("drained", "the end of planned work")
+    say(at, "undrain", node="n1", uuid="G")
+    assert at.stands("G")[0] == "in-service"

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import commands, records
+from schemas import commands, records, signing
 
 PRIVATE, OTHER = bytes(range(32)), bytes(range(1, 33))
-PUBLIC = commands.public_half(PRIVATE)
+PUBLIC = signing.public_half(PRIVATE)
 COMMAND = commands.signed(
     records.Command(
         ts=1_767_225_600_000,
@@ -66,7 +66,7 @@ def test_no_field_can_be_changed_under_a_signature(field):
 
 
 def test_another_key_made_another_signature():
-    assert not commands.is_authentic(COMMAND, commands.public_half(OTHER))
+    assert not commands.is_authentic(COMMAND, signing.public_half(OTHER))
 
 
 @given(st.text() | st.binary(max_size=80).map(lambda data: base64.b64encode(data).decode()))

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import commands, fencing, records
+from schemas import commands, fencing, records, signing
 from schemas.commands import PublicKey
 from schemas.fencing import Heard, Here
 
 NOW = 1_767_225_600_000
 PRIVATE = bytes(range(32))
-KEYS = {"k1": PublicKey(commands.public_half(PRIVATE)), "old": PublicKey(commands.public_half(PRIVATE), NOW)}
+KEYS = {"k1": PublicKey(signing.public_half(PRIVATE)), "old": PublicKey(signing.public_half(PRIVATE), NOW)}
 HERE = Here(node="n1", cluster="default", boot="b1", gpus={"GPU-1": "0000:1b:00", "GPU-2": "0000:1c:00"})
 HEARD = Heard(sequence=10, ids={"old"})
 

@@ -160,6 +160,24 @@ def test_a_dissolved_group_has_no_series():
     assert not shown.keys() & {"gpu_vitals_group_bandwidth_ratio", "gpu_vitals_group_action"}
 
 
+def test_brakes_show_storms_and_how_far_budgets_are_used():
+    used = [
+        records.BudgetUse(name=name, used=2, limit=limit)
+        for name, limit in (("out", 5), ("steps", None), ("nodes out", 9), ("out rack r7", 2))
+    ]
+    hold = records.Standing(what="hold", scope="cluster", author="ann", since=1)
+    said = records.Brakes(ts=1, cluster="c", storm=1, standing=[hold], budgets=used)
+    shown = given((topics.BRAKES, ("brakes", "c", encode(said))))
+
+    def values(name, label):
+        return {dict(at)[label]: value for at, value in shown[name].items()}
+
+    assert list(shown["gpu_vitals_storm_hold"].values()) == [1]
+    assert values("gpu_vitals_budget_used", "budget") == {"out": 2, "steps": 2, "nodes out": 2}
+    assert values("gpu_vitals_budget_limit", "budget") == {"out": 5, "nodes out": 9}
+    assert values("gpu_vitals_operator_words", "what") == {"hold": 1, "drain": 0, "override": 0}
+
+
 def test_an_unknown_gpu_has_no_score_but_is_counted():
     shown = given((topics.SCORES, ("score", "GPU-a", score(condition=Condition.UNKNOWN))))
     assert "dcgm_gpu_health_score" not in shown

@@ -27,8 +27,6 @@ from pipeline.node_commands.journal import Journal
 from pipeline.node_commands.keys import PrivateKey, write_private
 from pipeline.runner import run_task
 from processors.node import NodeTask
-from producers import driver
-from producers.commands import holders
 from producers.commands.hands import Hands
 from schemas import records, topics
 from schemas.log import Output, Part
@@ -50,10 +48,7 @@ def _soon(monkeypatch):
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     made = Machine(tmp_path)
-    monkeypatch.setattr(driver, "GPUS", made.gpus)
-    monkeypatch.setattr(holders, "DEVICES", made.devices)
-    monkeypatch.setattr(holders, "PROC", made.proc)
-    made.look()
+    made.use(monkeypatch.setattr)
     return made
 
 

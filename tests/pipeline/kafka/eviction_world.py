@@ -26,7 +26,7 @@ from pipeline.kafka.settings import Kafka
 from pipeline.log import Entry
 from pipeline.node_commands.keys import PrivateKey, public_stanza, write_private
 from schemas import records, topics
-from schemas.commands import public_half
+from schemas.signing import public_half
 from scripts.kafka_broker import free_port
 from tests.pipeline.kafka.eviction_node import NODE, machine
 from tests.pipeline.node_commands.scripted_desk import PRIVATE

@@ -21,13 +21,13 @@ from pipeline.spool.spool import Spool
 from pipeline.spool.store import Store
 from producers.commands import reset
 from producers.commands.hands import Hands
-from schemas import commands, records, topics
+from schemas import commands, records, signing, topics
 from schemas.commands import PublicKey
 from schemas.fencing import Here
 from tests.producers.commands.standins import BDF, UUID, Machine
 
 PRIVATE = bytes(range(32))
-KEYS = {"k1": PublicKey(commands.public_half(PRIVATE))}
+KEYS = {"k1": PublicKey(signing.public_half(PRIVATE))}
 HERE = Here("n1", "default", "b1", {})
 
 

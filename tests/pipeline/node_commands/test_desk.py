@@ -14,8 +14,6 @@ from pipeline.errors import UsageProblem
 from pipeline.node_commands import desk as desk_module
 from pipeline.node_commands.desk import Desk
 from pipeline.node_commands.journal import Journal
-from producers import driver
-from producers.commands import holders
 from producers.commands.hands import Hands
 from schemas import records
 from tests.pipeline.node_commands.scripted_desk import HERE, KEYS, command
@@ -28,10 +26,7 @@ NOW = 1_767_225_600_000
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     made = Machine(tmp_path)
-    monkeypatch.setattr(driver, "GPUS", made.gpus)
-    monkeypatch.setattr(holders, "DEVICES", made.devices)
-    monkeypatch.setattr(holders, "PROC", made.proc)
-    made.look()
+    made.use(monkeypatch.setattr)
     return made
 
 

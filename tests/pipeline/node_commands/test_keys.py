@@ -8,7 +8,7 @@ from pipeline.errors import UsageProblem
 from pipeline.node_commands.keys import PrivateKey, private_key, public_keys, public_stanza, write_private
 from pipeline.node_commands.mode import mode
 from pipeline.node_commands.settings import CommandSettings
-from schemas.commands import public_half
+from schemas.signing import public_half
 
 PRIVATE = bytes(range(32))
 PUBLIC = public_half(PRIVATE)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from producers import driver
 from producers.commands import holders
@@ -92,10 +94,11 @@ class Machine:
         log = self.directory / "resets"
         return log.read_text().splitlines() if log.exists() else []
 
-    def use(self) -> None:
-        driver.GPUS = self.gpus
-        holders.DEVICES = self.devices
-        holders.PROC = self.proc
+    def use(self, setattr_: Callable[[Any, str, Any], None] = setattr) -> None:
+        """setattr_: a test's own, which takes it back."""
+        setattr_(driver, "GPUS", self.gpus)
+        setattr_(holders, "DEVICES", self.devices)
+        setattr_(holders, "PROC", self.proc)
         self.look()
 
 

@@ -7,7 +7,6 @@ import json
 
 import pytest
 
-from producers import driver
 from producers.commands import holders
 from producers.commands.diagnose import diagnose, numbers
 from tests.producers.commands.standins import BDF, OTHER, UUID, Machine, unsaid
@@ -77,10 +76,7 @@ def dcgm3(statuses):
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     made = Machine(tmp_path)
-    monkeypatch.setattr(driver, "GPUS", made.gpus)
-    monkeypatch.setattr(holders, "DEVICES", made.devices)
-    monkeypatch.setattr(holders, "PROC", made.proc)
-    made.look()
+    made.use(monkeypatch.setattr)
     made.programs = made.programs._replace(dcgmi=made.program("dcgmi", DCGMI))
     made.say("discovery", DISCOVERY)
     made.say("diag", json.dumps(dcgm4(dict.fromkeys(TESTS, "Pass"))))

@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from producers import driver
 from producers.commands import holders
 from producers.commands.outcome import NVIDIA_SMI
 from producers.commands.pausable import Pausable
@@ -24,10 +23,7 @@ SAID = Observed("n1", "kernel", b"{}")
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     made = Machine(tmp_path)
-    monkeypatch.setattr(driver, "GPUS", made.gpus)
-    monkeypatch.setattr(holders, "DEVICES", made.devices)
-    monkeypatch.setattr(holders, "PROC", made.proc)
-    made.look()
+    made.use(monkeypatch.setattr)
     return made
 
 

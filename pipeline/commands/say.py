@@ -1,0 +1,106 @@
+"""`gpu-vitals hold`, `drain` and so on: what operators say to a running fleet, one command for each word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.commands.fleet_options import fleet_options
+from pipeline.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from pipeline.operators.saying import Fleet
+
+FOREVER = "until it is ended"
+ABOUT = {
+    "hold": """Hold back what is discretionary, and every removal and reset, there or everywhere (--all).
+
+    Hard faults and suspected corruption lose their traffic all the same. It ends at its time, or by `release`.
+
+    \b
+        $ gpu-vitals hold --all --for 2h --note "cooling is being repaired"
+        $ gpu-vitals hold --rack r7""",
+    "release": """End a hold, named as it was; with --all the fleet's, and a storm's.""",
+    "drain": """Take GPUs out of service, whatever the budget: nothing new is routed there. `undrain` gives back.""",
+    "undrain": """Give back what was drained. What has failed meanwhile stays out; `restore` is for that.""",
+    "override": """Set the weight of GPUs, whatever is judged; suspected corruption excepted.
+
+    \b
+        $ gpu-vitals override --gpu GPU-34bf77d1-... --weight 1 --for 12h --note "known false alarm" """,
+    "end-override": """Let the judgement count again.""",
+    "restore": """Put a GPU back: its latched faults are cleared, its case ends, the next judgement counts.""",
+    "maintenance": """Announce planned work on a GPU or a node: it drains without alarm, and comes back by itself.""",
+    "end-maintenance": """End planned work before its time.""",
+    "proceed": """Let a case go on that waits for an operator, on old evidence for example.""",
+}
+LASTS = {"hold": "4h", "override": "4h", "maintenance": "4h", "drain": FOREVER}
+WIDE = {"hold", "release"}  # also of everything
+RACKS = {"hold", "release", "drain", "undrain", "override", "end-override"}
+
+
+def _command(action: str) -> click.Command:
+    @fleet_options
+    def callback(fleet: Fleet, **given: Any) -> None:
+        _say(fleet, action, **given)
+
+    options = [
+        click.option("--gpu", metavar="UUID|NODE/ADDRESS", default="", help="One GPU."),
+        click.option("--node", metavar="NAME", default="", help="All GPUs of a node; with --gpu, where that is."),
+    ]
+    if action in RACKS:
+        options.append(click.option("--rack", metavar="NAME", default="", help="All GPUs of a rack."))
+    if action in WIDE:
+        options.append(click.option("--all", "all_", is_flag=True, help="The whole cluster."))
+    if action == "override":
+        options.append(click.option("--weight", type=click.FloatRange(0.0, 1.0), required=True, help="0 to 1."))
+    if action in LASTS:
+        help = f"How long.  [default: {LASTS[action]}]"
+        options.append(click.option("--for", "lasts", metavar="DURATION", default=LASTS[action], help=help))
+    options += [
+        click.option("--note", metavar="TEXT", default="", help="Why; it is shown beside the name."),
+        click.option("--author", metavar="NAME", help="Who says it.  [default: this user's name]"),
+        click.option("--key", "key_file", metavar="FILE", help="Sign it: a key as `commands keygen` writes it."),
+    ]
+    wrapped: Callable[..., Any] = callback
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return click.command(name=action, help=f"{ABOUT[action]}\n\n    Prints what was recorded.")(wrapped)
+
+
+def _say(
+    fleet: Fleet,
+    action: str,
+    gpu: str,
+    node: str,
+    note: str,
+    author: str | None,
+    key_file: str | None,
+    rack: str = "",
+    all_: bool = False,
+    weight: float | None = None,
+    lasts: str = FOREVER,
+) -> None:
+    from pipeline.operators.saying import Target, say
+    from pipeline.settings import parse_duration
+
+    lasts_s = None if lasts == FOREVER else parse_duration(lasts)
+    if lasts_s is not None and not 0.0 < lasts_s <= 31 * 86_400:
+        raise UsageProblem(f"--for: {lasts} is not between 0 and 31 days", "as in 90m, 4h or 7d")
+    said = say(
+        fleet,
+        Target(gpu, node, rack, all_),
+        key_file,
+        lasts_s=lasts_s,
+        author=author,
+        action=action,
+        weight=weight,
+        note=note,
+    )
+    from schemas.records import encode
+
+    click.echo(encode(said))
+
+
+commands = {action: _command(action) for action in ABOUT}

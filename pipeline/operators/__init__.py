@@ -1,0 +1,1 @@
+"""What operators say to a running fleet, over Kafka or beside an embedded pipeline, and what they see of it."""

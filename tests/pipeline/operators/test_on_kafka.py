@@ -1,0 +1,92 @@
+"""Operators' words to a fleet on a real Kafka, and what they see of it there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from pipeline.app import cancel
+from pipeline.cli import main
+from pipeline.kafka.ingress import KafkaIngress
+from pipeline.kafka.log import KafkaLog
+from pipeline.kafka.settings import Kafka
+from pipeline.log import Entry
+from pipeline.runner import run_task
+from pipeline.topology import STAGES
+from processors.testing import gpu
+from schemas import frames, records, topics
+from schemas.fields import GPU_TEMP
+
+Call = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def call(kafka: Kafka, capfdbinary: pytest.CaptureFixture[bytes]) -> Call:
+    def run(*args: str) -> dict[str, Any]:
+        with pytest.raises(SystemExit) as exit:
+            main([*args, "--bootstrap", kafka.bootstrap, "--prefix", kafka.prefix])
+        out, err = capfdbinary.readouterr()
+        assert (exit.value.code or 0, err) == (0, b"")
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+    return run
+
+
+async def stages(kafka: Kafka) -> None:
+    """Both stages over what is on Kafka, for long enough to come to the end of it and to judge."""
+    log, ingress = KafkaLog(kafka), KafkaIngress(kafka)
+    running = []
+    for stage in STAGES:
+        spread = topics.TOPICS[stage.input].spread
+        for number in range(kafka.partitions if spread else 1):
+            ticks = ingress if spread else None
+            running.append(
+                asyncio.create_task(run_task(stage.part(number), partial(stage.make, number), log, ticks=ticks))
+            )
+    await asyncio.sleep(9.0)
+    await cancel(*running)
+    await log.close()
+    await ingress.close()
+
+
+async def fleet(kafka: Kafka) -> None:
+    ingress = KafkaIngress(kafka)
+    listed = [gpu("n1", number) for number in range(2)]
+    inventory = records.Inventory(
+        ts=1, node="n1", gpus=[records.GpuInfo(uuid=each.uuid, bdf=each.bdf) for each in listed], rack="r1"
+    )
+    frame = frames.build(node="n1", seq=1, gpus=listed, ticks=[1000], columns={GPU_TEMP: [50.0, 50.0]})
+    await ingress.append(topics.OBSERVATIONS, [Entry("n1", "inventory", records.encode(inventory))])
+    await ingress.append(topics.OBSERVATIONS, [Entry("n1", "telemetry", frames.encode(frame))])
+    await ingress.close()
+
+
+def test_words_reach_the_cluster_stage_and_are_seen(
+    kafka: Kafka, call: Call, settled: Callable[[Kafka, str], Awaitable[None]]
+) -> None:
+    uuid = gpu("n1", 0).uuid
+    asyncio.run(fleet(kafka))
+    asyncio.run(stages(kafka))
+    hold = call("hold", "--all", "--note", "trial", "--author", "ann")
+    drain = call("drain", "--gpu", uuid, "--node", "n1", "--author", "ann")
+    assert (hold["node"], drain["node"], drain["uuid"]) == ("", "n1", uuid)
+
+    async def judged() -> None:
+        await stages(kafka)
+        await settled(kafka, topics.BRAKES)
+
+    asyncio.run(judged())
+    seen = call("cases", "--json")
+    [brakes] = seen["brakes"]
+    assert {(word["what"], word["scope"], word["author"]) for word in brakes["standing"]} == {
+        ("hold", "cluster", "ann"),
+        ("drain", f"gpu {uuid}", "ann"),
+    }
+    [case] = seen["gpus"]
+    assert (case["gpu"], case["action"]) == (uuid, "drain")
