@@ -141,8 +141,8 @@ def note_boot(case: Case, event: Rebooted, policy: Policy) -> Moved:
 
 def note_late(case: Case, event: Answered, policy: Policy) -> Moved:
     """an order that was taken back: whatever the answer, nothing follows but that its reset counts for the cool-down"""
-    result = event.result
-    if not case.cancel or result.id != case.cancel or not orders.is_proof(result):
+    result, void = event.result, bool(case.cancel) and orders.is_void(case.cancel, event.result)
+    if not void and (not case.cancel or result.id != case.cancel or not orders.is_proof(result)):
         return case, ()
     reset = result.action == RESET and result.state in orders.RAN
     settled = result.state != "started"
@@ -155,7 +155,8 @@ def note_late(case: Case, event: Answered, policy: Policy) -> Moved:
     )
     if after.at_gate:
         after = asked(after, event.at_ms, policy)
-    said = f"the cancelled order was answered: {result.state}" + (": the GPU was reset all the same" if reset else "")
+    told = "its node will not do it" if void else result.state
+    said = f"the cancelled order was answered: {told}" + (": the GPU was reset all the same" if reset else "")
     return (case, ()) if after == case else (after, (Announce(said),))
 
 

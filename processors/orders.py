@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from processors.case import Admitted, Case
 from processors.cluster_policy import Policy
-from schemas.commands import DIAGNOSE, RESET
+from schemas.commands import DIAGNOSE, RESET, cancel_id
 from schemas.records import CommandResult, Order
 from schemas.states import Step
 
@@ -44,6 +44,15 @@ def answer_due_ms(order: Order, since_ms: int, policy: Policy) -> int:
 def is_proof(result: CommandResult) -> bool:
     """Whether it tells anything of the order that it names."""
     return not (result.state == "refused" and result.reason in PROVES_NOTHING)
+
+
+def is_void(order: str, result: CommandResult) -> bool:
+    """Whether what cancels an order was answered so that it will never be done.
+
+    Its node does not know it, and from now on accepts nothing whose sequence is below that of the cancelling command.
+    """
+    unknown = result.state == "refused" and result.reason == "unknown"
+    return unknown and result.id == cancel_id(order) and result.sequence > int(order.rpartition("/")[2])
 
 
 def said(result: CommandResult) -> str:

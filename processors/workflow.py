@@ -9,6 +9,7 @@ from processors import case, gate
 from processors.case import Case
 from processors.fleet import Member
 from processors.nodes import Nodes
+from schemas.commands import cancel_id
 from schemas.records import CommandResult, Inventory, Operator, Revalidated, Serving
 from schemas.states import Condition, Step
 
@@ -22,7 +23,9 @@ class Workflow:
     def __init__(self, decisions: Decisions, nodes: Nodes) -> None:
         self.decisions = decisions
         self.nodes = nodes
-        self._orders: dict[str, str] = {}  # the GPU of each order that is outstanding, or was cancelled last
+        self._orders: dict[
+            str, str
+        ] = {}  # the GPU of each order that is outstanding or cancelled, and of what cancels it
         self._at_gate: set[str] = set()
         self._ready: dict[str, None] = {}  # who may have come to something, in order
         self._stirred = False
@@ -142,7 +145,7 @@ class Workflow:
             self.touch(member)
 
     def take_result(self, result: CommandResult) -> None:
-        """An answer to an order of ours; all others are for those who gave them."""
+        """An answer to an order of ours, or to what cancels it; all others are for those who gave them."""
         member = self.decisions.fleet.members.get(self._orders.get(result.id, ""))
         if member is None or result.node != member.change.node or result.uuid not in ("", member.change.uuid):
             return
@@ -181,4 +184,5 @@ class Workflow:
 
 
 def _orders(of: Case) -> set[str]:
-    return {order for order in (of.order.id if of.order else "", of.cancel) if order}
+    given = {of.order.id} if of.order else set()
+    return given | ({of.cancel, cancel_id(of.cancel)} if of.cancel else set())

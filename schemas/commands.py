@@ -37,3 +37,8 @@ def signed(command: Command, key_id: str, private: bytes) -> Command:
 def is_authentic(command: Command, public: bytes) -> bool:
     """Whether the signature is of exactly this command, by the owner of that key. Raises ImportError."""
     return signing.is_authentic(CONTEXT, command, public)
+
+
+def cancel_id(command: str) -> str:
+    """Of the command that cancels the one of that id."""
+    return f"{command}.{CANCEL}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas import fencing
-from schemas.commands import CANCEL, DIAGNOSE
+from schemas.commands import CANCEL, DIAGNOSE, cancel_id
 from schemas.fencing import LIFE_MS_MAX, Heard, Here
 from schemas.records import Command, Eviction, Order, gpu_key
 
@@ -66,7 +66,7 @@ def _cancel(eviction: Eviction, ordered: int) -> Command:
         ts=eviction.ts,
         cluster=eviction.cluster,
         node=eviction.node,
-        id=f"{eviction.cancel}.cancel",
+        id=cancel_id(eviction.cancel),
         action=CANCEL,
         uuid=eviction.uuid,
         bdf=eviction.bdf,

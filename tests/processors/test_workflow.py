@@ -256,6 +256,28 @@ def test_no_order_is_given_while_a_cancelled_one_may_still_be_done() -> None:
     assert order(at).id != given.id
 
 
+def test_what_a_node_never_heard_of_is_in_no_doubt_once_it_has_heard_what_cancels_it() -> None:
+    at = stage(no_reset=[])
+    fail(at)
+    given = order(at)
+    at.restore("G")
+    fail(at)
+
+    def told(sequence: int, reason: str = "unknown", of: str = f"{given.id}.cancel") -> str:
+        at.say(
+            records.CommandResult(
+                ts=at.ts, node="n1", uuid="G", id=of, action="cancel", state="refused", reason=reason, sequence=sequence
+            )
+        )
+        return str(at.case("G").step)
+
+    assert told(given.sequence) == "drained"  # the order may still come, and be newer
+    assert told(given.sequence + 1, "late") == "drained"
+    assert told(given.sequence + 1, of="other.cancel") == "drained"
+    assert told(given.sequence + 1) == "resetting"
+    assert at.case("G").cancel == ""
+
+
 def test_a_cancelled_reset_that_was_done_counts_for_the_cool_down() -> None:
     at = stage()
     fail(at)
