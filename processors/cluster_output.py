@@ -77,6 +77,7 @@ class ClusterOutput:
             order=case.order,
             cancel=case.cancel,
             step=case.step,
+            by_hand=case.open and not (case.planned or policy.workflow.enabled),
         )
         self._say(topics.EVICTIONS, member.key, "eviction", encode(eviction), urgent=True)
 

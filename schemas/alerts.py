@@ -42,7 +42,7 @@ def needs_person(eviction: Eviction) -> bool:
     if recovers:
         return False
     stands = step is Step.DRAINED and late and wait is not None and not wait.ends_by_itself
-    return eviction.action in FINAL or wait is Wait.ACTIONS or stands
+    return eviction.action in FINAL or eviction.by_hand or wait is Wait.ACTIONS or stands
 
 
 def _is_application(fault: str) -> bool:

@@ -54,7 +54,8 @@ class Eviction(Judged, kw_only=True):
     is asked for. opened: with the GPU the identity of the case. waits: what the next step waits for, in words; empty
     where nothing is in its way. deadline: ms, when it goes on by itself. in_flight: requests that still ran when the
     scheduler was last heard. attempts: how often it was reset for this fault lately. order: what its node shall do
-    now. cancel: the id of an order that is not to be done any more.
+    now. cancel: the id of an order that is not to be done any more. by_hand: beyond its drain nothing of ours goes on
+    with it, people have to.
     """
 
     state: CaseState
@@ -71,6 +72,7 @@ class Eviction(Judged, kw_only=True):
     order: Order | None = None
     cancel: str = ""
     step: Step | None = None
+    by_hand: bool = False
 
 
 class GroupIssue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

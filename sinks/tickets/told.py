@@ -34,6 +34,7 @@ class Eviction(msgspec.Struct, frozen=True):
     waits: str = ""
     deadline: int | None = None
     attempts: int = 0
+    by_hand: bool = False
 
     @property
     def alert(self) -> records.Eviction:
@@ -53,6 +54,7 @@ class Eviction(msgspec.Struct, frozen=True):
             step=Step(self.step) if self.step else None,
             waits=self.waits,
             deadline=self.deadline,
+            by_hand=self.by_hand,
         )
 
     @property

@@ -563,6 +563,13 @@ def test_a_window_of_work_opens_by_itself() -> None:
     assert at.stands("G")[0] == "resetting"
 
 
+def test_who_has_to_go_on_with_a_case_is_said_when_it_opens() -> None:
+    for enabled in (False, True):
+        at = stage(enabled=enabled)
+        at.judge("G", 0.0, hard=True)
+        assert at.case("G").by_hand is not enabled
+
+
 def test_what_an_operator_has_drained_is_not_reset() -> None:
     at = stage()
     say(at, "drain", node="n1", uuid="G")

@@ -69,6 +69,8 @@ def test_predictions_that_order_something_are_alerts(action: str, expected: bool
         (Step.RESETTING, "xid_119", {"waits": "n1 has to be rebooted"}, True),
         (Step.RESETTING, "xid_31", {"waits": "n1 has to be rebooted"}, True),
         (Step.IN_SERVICE, "xid_48", {}, False),
+        (Step.DRAINING, "xid_119", {"by_hand": True}, True),
+        (Step.DRAINING, "xid_31", {"by_hand": True}, False),
     ],
 )
 def test_who_needs_a_person_while_a_workflow_runs(
