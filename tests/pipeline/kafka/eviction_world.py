@@ -223,7 +223,9 @@ class World:
         return found and found["gpus"][0]
 
     def begin(self, count: int) -> list[int]:
-        """So many requests, and more until one runs on the GPU; returns those that do."""
+        """So many requests, and more until one runs on the GPU; returns those that do. Those of before have ended."""
+        for number in self.ask("GET", "/requests"):
+            self.ask("DELETE", f"/requests/{number}")
         mine: list[int] = []
         while count > 0 or not mine:
             begun = self.ask("POST", "/requests")

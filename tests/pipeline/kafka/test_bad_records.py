@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.structs import RecordMetadata
 
 from pipeline.kafka import wire
 from pipeline.kafka.settings import Kafka
@@ -43,6 +46,16 @@ def of_version_2(record: Record) -> bytes:
     return msgspec.msgpack.encode(msgspec.msgpack.decode(record.value) | {"v": 2})
 
 
+async def put(producer: AIOKafkaProducer, name: str, value: bytes, key: bytes, headers: Any) -> RecordMetadata:
+    """On partition 0, once the broker has heard that records may be larger."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            try:
+                return await producer.send_and_wait(name, value, key, 0, headers=headers)
+            except MessageSizeTooLargeError:
+                await asyncio.sleep(0.1)
+
+
 async def letters_for(kafka: Kafka, topic: str, bad: Mapping[str, tuple[str, str, bytes]]) -> Letters:
     """Put each of `bad` (key, kind, value) on partition 0 of `topic`, with a good record behind, and let a worker
     read it all; returns the dead letters by name.
@@ -53,7 +66,7 @@ async def letters_for(kafka: Kafka, topic: str, bad: Mapping[str, tuple[str, str
     await producer.start()
     name, places = kafka.topic(topic), {}
     for what, (key, kind, value) in bad.items():
-        sent = await producer.send_and_wait(name, value, key.encode(), 0, headers=wire.headers(kind))
+        sent = await put(producer, name, value, key.encode(), wire.headers(kind))
         places[sent.offset] = what
     good = frame(home)
     await producer.send_and_wait(
