@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli import main
 from pipeline.explain import explainer
 from pipeline.sqlite_history import SqliteHistory
 from pipeline.sqlite_log import SqliteLog
@@ -21,20 +20,6 @@ from sinks.http import Request
 FLEET = Path(__file__).parents[3] / "docs/examples/fleet.jsonl"
 B1 = "GPU-b1000000-0000-4000-8000-000000000000"
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit:
-            main(list(args))
-        out, err = capfdbinary.readouterr()
-        return int(exit.value.code or 0), out.decode(), err.decode()
-
-    return call
 
 
 @pytest.fixture

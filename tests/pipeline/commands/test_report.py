@@ -9,25 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli import main
 from schemas.topics import TOPICS
 
 FLEET = Path(__file__).parents[3] / "docs/examples/fleet.jsonl"
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit:
-            main(list(args))
-        out, err = capfdbinary.readouterr()
-        return int(exit.value.code or 0), out.decode(), err.decode()
-
-    return call
 
 
 @pytest.fixture

@@ -16,26 +16,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli import main
 from pipeline.operators.place import short
 
 Run = Callable[..., tuple[int, str, str]]
 NODE = "node-0001"
 PATIENCE_S = 30.0
-
-
-@pytest.fixture
-def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit:
-            main(list(args))
-        out, err = capfdbinary.readouterr()
-        return int(exit.value.code or 0), out.decode(), err.decode()
-
-    return call
 
 
 @pytest.fixture
