@@ -151,7 +151,7 @@ class Assembler:
             cause=told_.cause,
             fault=told_.fault,
             detail=told_.detail,
-            incident=getattr(told_, "incident", ""),
+            incident=told_.incident,
             step=str(told_.step or ""),
             waits=told_.waits,
             deadline=told_.deadline,
@@ -277,7 +277,7 @@ class Assembler:
             held_by=decision.held_by,
             cause=decision.cause,
             policy=decision.policy,
-            incident=getattr(decision, "incident", ""),
+            incident=decision.incident,
         )
 
     def _newest_incidents(self) -> list[IncidentSeen]:

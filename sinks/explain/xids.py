@@ -18,7 +18,7 @@ class XidTally:
     def add(self, ts: int, xid: Xid) -> None:
         """Of equal ones the newest response and message are shown."""
         key = xid.fault, xid.code
-        lines = 1 + int(getattr(xid, "repeats", 0))
+        lines = 1 + xid.repeats
         known = self._seen.get(key)
         if known is not None:
             self._seen[key] = msgspec.structs.replace(

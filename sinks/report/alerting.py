@@ -42,9 +42,14 @@ class AlertCount:
         if needs:
             self._standing[key, eviction.opened] = str(eviction.step or ""), eviction.waits
         if needs and not needed and self._window.has(eviction.opened):
-            incident: str = getattr(eviction, "incident", "")
             alert = Alert(
-                eviction.opened, "case", eviction.node, key, str(eviction.action), eviction.cause, incident=incident
+                eviction.opened,
+                "case",
+                eviction.node,
+                key,
+                str(eviction.action),
+                eviction.cause,
+                incident=eviction.incident,
             )
             self._add(alerts.alert_id(eviction), alert)
 
