@@ -7,6 +7,7 @@ Services of the profile `act` get what docs/kafka/deploying.md has operators add
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shlex
 import signal
@@ -138,6 +139,7 @@ class Stack:
                 stdout=out,
                 stderr=out,
                 cwd=self._directory,
+                env={**os.environ, "GPU_VITALS_AGENT_SPOOL_DIR": str(self._directory / "spool")},  # a container's own
             )
         return Process(service, popen, port, inside, declared, log)
 
