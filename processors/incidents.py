@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from processors.board import Board
 from processors.incident import NOBODY, Incident, Trace, gpus_of, record, same
-from processors.ingest import Roster
 from processors.node_incidents import Key, NodeIncidents
 from processors.node_output import Cause, NodeOutput
 from processors.policy import NodePolicy
+from processors.roster import Roster
 from processors.signal import Signal
 from schemas.records import Gpu, Inventory, gpu_key
 from schemas.states import Action, Family, Level
