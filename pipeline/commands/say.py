@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +39,45 @@ ABOUT = {
 }
 LASTS = {"hold": "4h", "override": "4h", "maintenance": "4h", "drain": FOREVER}
 WIDE = {"hold", "release"}  # also of everything
+ALL, NODE = "--all", "--node"
+EVERYTHING = ("all", "cluster", "fleet")
+GPU = re.compile(r"(GPU|MIG)-|[0-9a-f]{8}-|.*:", re.IGNORECASE)  # a UUID, or an address of PCI
+NUMBER, DURATION = re.compile(r"[\d.]+"), re.compile(r"\d+(ms|s|m|h|d)")
 RACKS = {"hold", "release", "drain", "undrain", "override", "end-override"}
+
+
+class Word(click.Command):
+    """A command whose every value stands behind an option; a bare one is told its option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given, bare, _ = self.make_parser(ctx).parse_args(list(args))
+        if bare and "help" not in given:
+            raise unnamed(str(self.name), bare, args)
+        return super().parse_args(ctx, args)
+
+
+def unnamed(action: str, bare: list[str], args: list[str]) -> UsageProblem:
+    """What to type instead of bare values; one word is of one GPU, node or rack."""
+    meant: dict[str, str] = {}
+    kept = list(args)
+    for value in bare:
+        kept.remove(value)
+        meant.setdefault(_option(action, value), value)
+    typed = [part for option, value in meant.items() for part in ([option] if option == ALL else [option, value])]
+    line = shlex.join(["gpu-vitals", action, *typed, *kept])
+    each = "; one command for each" if len(meant) < len(bare) else ""
+    rack = f"; if it is a rack, --rack {shlex.quote(meant[NODE])}" if NODE in meant and action in RACKS else ""
+    return UsageProblem(f"{' '.join(bare)}: not said what it is", f"it seems to be for {line}{each}{rack}")
+
+
+def _option(action: str, value: str) -> str:
+    if value in EVERYTHING and action in WIDE:
+        return ALL
+    if action == "override" and NUMBER.fullmatch(value):
+        return "--weight"
+    if action in LASTS and DURATION.fullmatch(value):
+        return "--for"
+    return "--gpu" if GPU.match(value) else NODE
 
 
 def _command(action: str) -> click.Command:
@@ -66,7 +106,7 @@ def _command(action: str) -> click.Command:
     wrapped: Callable[..., Any] = callback
     for option in reversed(options):
         wrapped = option(wrapped)
-    return click.command(name=action, help=f"{ABOUT[action]}\n\n    Prints what was recorded.")(wrapped)
+    return click.command(name=action, cls=Word, help=f"{ABOUT[action]}\n\n    Prints what was recorded.")(wrapped)
 
 
 def _say(
@@ -82,6 +122,11 @@ def _say(
     weight: float | None = None,
     lasts: str = FOREVER,
 ) -> None:
+    if (bool(gpu or node), bool(rack), all_).count(True) != 1:
+        ways = ["--gpu", NODE, *(["--rack"] if action in RACKS else []), *([ALL] if action in WIDE else [])]
+        raise UsageProblem(
+            "whom it is about has to be said once", f"name one of {', '.join(ways)}; --node beside --gpu is its node"
+        )
     from pipeline.operators.saying import Target, say
     from pipeline.settings import parse_duration
 

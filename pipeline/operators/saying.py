@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """Whom the word is about, as given: a GPU (UUID, or with a node its PCI address), a node, a rack, or all."""
+    """Whom the word is about, one of them: a GPU (UUID, or with a node its PCI address), a node, a rack, or all."""
 
     gpu: str
     node: str
@@ -77,8 +77,6 @@ def say(
 
 
 def _named(target: Target, fleet: Fleet) -> dict[str, Any]:
-    if sum((bool(target.gpu), bool(target.node) and not target.gpu, bool(target.rack), target.all_)) != 1:
-        raise UsageProblem("whom it is about has to be said once", "--gpu, --node or --rack; for all of it --all")
     if not target.gpu:
         return {"node": target.node, "rack": target.rack}
     node, _, address = target.gpu.rpartition("/")
