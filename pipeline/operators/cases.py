@@ -14,8 +14,8 @@ from schemas.states import CaseState
 from schemas.topics import BRAKES, DECISIONS, EVICTIONS
 
 PASSED = (
-    "more are out than the budget: it holds back only what can wait; hard faults, suspected corruption and operators' "
-    "drains go out regardless, and they and GPUs of which nothing is known count"
+    "the budget holds back only what can wait: hard faults, suspected corruption and operators' drains go out "
+    "regardless, and count, as do GPUs of which nothing is known"
 )
 
 
