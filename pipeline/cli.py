@@ -145,6 +145,6 @@ def in_our_words(problem: click.ClickException) -> UsageProblem:
             return UsageProblem(text, f"an option with a similar name exists: `{similar}`")
     else:
         text = problem.format_message().rstrip(".").replace("\n", " ")
-        text = text[:1].lower() + text[1:]
+        text = (text[:1].lower() + text[1:]).replace("integer range", "integer").replace("float range", "number")
     path = problem.ctx.command_path if isinstance(problem, click.UsageError) and problem.ctx else "gpu-vitals"
     return UsageProblem(text, f"`{path} --help` lists what it takes")

@@ -106,7 +106,7 @@ def _command(action: str) -> click.Command:
     options += [
         click.option("--note", metavar="TEXT", default="", help="Why; it is shown beside the name."),
         click.option("--author", metavar="NAME", help="Who says it.  [default: this user's name]"),
-        click.option("--wait", metavar="TIME", default=WAIT, help=f"For what comes of it.  [default: {WAIT}; 0: not]"),
+        click.option("--wait", metavar="TIME", default=WAIT, help=f"For what comes of it; 0: not.  [default: {WAIT}]"),
         click.option("--key", "key_file", metavar="FILE", help="Sign it: a key as `commands keygen` writes it."),
     ]
     wrapped: Callable[..., Any] = callback

@@ -34,7 +34,18 @@ RESPONSES = {
 }
 
 
-@click.group(name="xid")
+class _Xids(click.Group):
+    """Whoever types a code means its explanation."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0].isdigit():
+            raise UsageProblem(f"no such command: {args[0]}", f"gpu-vitals xid explain {args[0]}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(name="xid", cls=_Xids)
 def command() -> None:
     """Find Xids in kernel logs; explain Xid codes."""
 
