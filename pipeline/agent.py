@@ -197,13 +197,14 @@ async def tell_losses(spool: Spool, node: str, cluster: str) -> None:
     lost, untold = spool.store.lost, spool.store.untold
     if not untold:
         return
+    dropped = counted(untold, "observation was", "observations were")
     status = records.SourceStatus(
         ts=wall_ms(),
         cluster=cluster,
         node=node,
         source=OWN,
         state="ok",
-        detail=f"dropped or damaged in the spool before being sent: {counted(untold, 'observation')}",
+        detail=f"{dropped} dropped or damaged in the spool before they could be sent",
         lost=untold,
     )
     told = spool.numbering.stamp(Observed(node, "source", records.encode(status)))

@@ -12,7 +12,6 @@ import click
 
 from pipeline.commands.log_options import log_options
 from pipeline.errors import UsageProblem
-from schemas.counts import counted
 
 if TYPE_CHECKING:
     from pipeline.history import History
@@ -59,7 +58,8 @@ def command(
     _write(_rendered(result, form or _by_name(output)), output)
     if output:
         seconds = time.monotonic() - started
-        click.echo(f"{output}: {counted(result.records, 'record')} in {seconds:.1f} s", err=True)
+        noun = "record" if result.records == 1 else "records"
+        click.echo(f"{output}: {result.records:,} {noun} in {seconds:.1f} s", err=True)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from schemas.counts import counted
 from sinks.report.model import Alert, Held, ModeCount, Report, Worst
 from sinks.report.window import HOUR_MS
 
@@ -29,6 +28,10 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def count(value: int, what: str) -> str:
+    return f"{value:,} {what}{'' if value == 1 else 's'}"
+
+
 def duration(ms: float) -> str:
     hours = ms / HOUR_MS
     if hours >= 48:
@@ -38,7 +41,7 @@ def duration(ms: float) -> str:
 
 def title(report: Report) -> str:
     fleet = report.fleet
-    return f"Fleet report: {counted(fleet.gpus, 'GPU')} on {counted(fleet.nodes, 'node')}"
+    return f"Fleet report: {count(fleet.gpus, 'GPU')} on {count(fleet.nodes, 'node')}"
 
 
 def window(report: Report) -> str:
@@ -58,7 +61,7 @@ def verdict(report: Report) -> str:
     if alerts.per_day is None:
         return "no GPU was seen: there is no alert load"
     budget = number(alerts.budget)
-    load = f"{counted(alerts.count, 'alert')} in {number(days)} GPU-days, {number(alerts.per_day)} a day per 1,000 GPUs"
+    load = f"{count(alerts.count, 'alert')} in {number(days)} GPU-days, {number(alerts.per_day)} a day per 1,000 GPUs"
     if days / 1000.0 * alerts.budget < 1.0:
         return f"{load}; the window is too short to hold that against the budget of {budget}"
     return f"{load}: {'within' if alerts.per_day <= alerts.budget else 'over'} the budget of {budget}"

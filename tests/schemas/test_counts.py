@@ -12,7 +12,7 @@ from schemas.counts import counted
     [
         (counted(0, "GPU"), "0 GPUs"),
         (counted(1, "GPU"), "1 GPU"),
-        (counted(12_345, "record"), "12,345 records"),
+        (counted(12_345, "record"), "12345 records"),
         (counted(1, "try", "tries"), "1 try"),
         (counted(2, "line is", "lines are"), "2 lines are"),
     ],
