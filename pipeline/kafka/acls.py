@@ -18,6 +18,7 @@ from schemas.topics import (
     DEAD_LETTER,
     DECISIONS,
     EVICTIONS,
+    FLEET_EVENTS,
     GROUPS,
     INVENTORY,
     OBSERVATIONS,
@@ -88,7 +89,8 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
         yield Grant(("Read",), "group", (kafka.prefix + SCHEDULER_GROUPS,), prefixed=True)
     elif role == "operator":
         yield Grant(("Write",), "topic", topics([OBSERVATIONS]))
-        yield Grant(("Read",), "topic", topics([INVENTORY, DECISIONS, EVICTIONS, BRAKES, DEAD_LETTER]))
+        yield Grant(("Read",), "topic", topics([INVENTORY, FLEET_EVENTS, DECISIONS, EVICTIONS, BRAKES, DEAD_LETTER]))
+        yield Grant(("Describe",), "group", (kafka.group(STAGES[-1].name),))  # how far its words have been heard
     else:
         yield Grant(("Read",), "topic", topics(READ_BY_ANYBODY))
         yield Grant(("Read",), "group", (kafka.prefix + READER_GROUPS,), prefixed=True)

@@ -24,15 +24,17 @@ from pipeline.clock import wall_ms
 from pipeline.command_inbox import CommandInbox
 from pipeline.commander.outbox import KafkaOutbox
 from pipeline.errors import UsageProblem
-from pipeline.kafka import acls, agent_check, credentials, rechecking, topics
+from pipeline.kafka import acls, agent_check, credentials, hearing, rechecking, topics, words
 from pipeline.kafka.follow import KafkaFollower
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.log import KafkaLog
+from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.settings import Kafka
 from pipeline.kafka.topic_check import check
 from pipeline.log import Entry, Unavailable
 from pipeline.node_commands import issuing
 from pipeline.node_commands.keys import PrivateKey
+from pipeline.operators.outcome import Outcome, Trace
 from pipeline.schedulers.reports import KafkaReports
 from pipeline.worker import Worker
 from processors.cluster import ClusterTask
@@ -420,6 +422,30 @@ def test_a_scheduler_follows_cases_alone_and_reports_and_changes_nothing_else(gu
             asyncio.run(written(kafka, topic))
     with pytest.raises(GroupAuthorizationFailedError):
         asyncio.run(committed(kafka, kafka.group("sink.metrics")))
+
+
+def test_an_operator_speaks_and_may_see_what_becomes_of_it(guarded: Guarded):
+    kafka = guarded.settings("operator")
+    word = records.Operator(ts=wall_ms(), node="", action="hold", until=wall_ms() + 60_000, id="w1")
+    asyncio.run(words.say(kafka, word))
+    assert asyncio.run(hearing.followed(kafka, Trace(word), 1.0)) == Outcome(None, ""), "nobody judges there"
+    asyncio.run(heard_to(kafka))
+    unseen = asyncio.run(hearing.followed(guarded.settings("scheduler"), Trace(word), 1.0))
+    assert (unseen.taken, "uthoriz" in unseen.text) == (None, True)
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(written(kafka, "fleet-events"))
+    with pytest.raises(GroupAuthorizationFailedError):
+        asyncio.run(committed(kafka, kafka.group("cluster")))
+
+
+async def heard_to(kafka: Kafka) -> None:
+    """Whoever may not ask how far a group has come gets no answer."""
+    offsets = Offsets(kafka)
+    try:
+        async with asyncio.timeout(15):
+            await offsets.committed(kafka.group("cluster"), TopicPartition(kafka.topic("fleet-events"), 0))
+    finally:
+        await offsets.close()
 
 
 def test_whom_nothing_was_granted_is_told_so_instead_of_topics_that_are_missing(guarded: Guarded):
