@@ -110,8 +110,8 @@ class Workflow:
 
     def _held_by(self, member: Member) -> str:
         at, change = member.case, member.change
-        if at.step is Step.DIAGNOSING:  # of a GPU that is out: nobody's budget
-            why = gate.own(at, self._now_ms, self.decisions.policy).why
+        if at.step is Step.DIAGNOSING:  # of a GPU that is out: nobody's budget; a hold or a storm stops it all the same
+            why = gate.own(at, self._now_ms, self.decisions.policy).why or self.decisions.brakes.stopped(member)
         else:
             why = self.decisions._gate(member)
         if why or at.step is Step.DRAINED:

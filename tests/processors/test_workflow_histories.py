@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.kits import check_cuts
 from processors.cluster import ClusterTask
-from schemas.records import CommandResult, Order, Reason, Revalidated, Serving
+from schemas.records import CommandResult, Operator, Order, Reason, Revalidated, Serving
 from schemas.states import Action, Step
 from tests.processors.cluster_stage import Stage
 from tests.processors.nodes_world import Agent, Watch
@@ -52,6 +52,7 @@ class World:
         self.commands: list[tuple[str, Order | str]] = []  # to a GPU's node: an order, or the id of one to cancel
         self.answers: list[CommandResult] = []
         self.read = 0
+        self.given: set[str] = set()  # what was outstanding when it was last looked
         self.stage = Stage()
         self.policy(flow, 0)
         for node in self.agents:
@@ -131,11 +132,22 @@ class World:
         flow = FLOWS[number % len(FLOWS)]
         self.stage.policy(f"p{self.stage.offset}", ts=self.stage.offset, gpus_out_max=None, workflow=flow)
 
+    def hold(self, gpu: str, number: int) -> None:
+        """Or the end of one."""
+        word = ("hold", "release")[number % 2]
+        said = {"ts": self.stage.ts, "node": "", "author": "ann", "until": self.stage.ts + 3_000_000}
+        if word == "hold" or self.is_held:
+            self.stage.say(Operator(action=word, **said))
+
     # --- the rest --------------------------------------------------------------------------------------------
 
     def boot(self, node: str) -> None:
         boot = f"{node}/{self.agents[node].boot}"
         self.stage.inventory(boot, *(gpu for gpu in GPUS if NODE_OF[gpu] == node), node=node)
+
+    @property
+    def is_held(self) -> bool:
+        return bool(self.stage.task.decisions.brakes.holds)
 
     def _hear(self, result: CommandResult) -> None:
         self.watch.heard(result)
@@ -156,6 +168,9 @@ class World:
             assert case.deadline is not None or case.waits, "it goes on by itself, or says what it waits for"
             assert (case.step, case.opened) == (member.case.step, member.case.opened_ms), "readers know it"
             assert self.stage.decisions[gpu].weight == 0.0, "who is out has no traffic"
+        given = {member.case.order.id for member in members.values() if member.case.order}
+        assert not self.is_held or given <= self.given, "something is ordered under a hold"
+        self.given = given
         for agent in self.agents.values():
             assert len(agent.done) == len(set(agent.done)), "an order was done twice"
             assert set(agent.done) <= self.watch.given.keys(), "something was done that nobody ordered"
@@ -163,6 +178,7 @@ class World:
 
     def heal(self) -> None:
         """From here on all goes well: each case ends, or waits for somebody of whom that cannot be said."""
+        self.hold("A", 1)
         self.policy(0, 1)
         for _ in range(8):
             for gpu in GPUS:
@@ -189,6 +205,7 @@ OPS: list[Callable[[World, str, int], None]] = [
     World.proceed,
     World.forge,
     World.check,
+    World.hold,
     World.reboot,
     World.restart,
     World.policy,

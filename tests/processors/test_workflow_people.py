@@ -123,6 +123,32 @@ def test_a_hold_takes_back_what_has_not_begun_and_lets_it_go_on_when_it_ends() -
     assert order(at).id != first.id
 
 
+def test_a_hold_is_on_diagnostics_as_well() -> None:
+    at = stage()
+    fail(at)
+    say(at, "hold", until=at.ts + 4_000_000)
+    at.tick(at.ts + 2_000_000)
+    assert at.stands("G") == ("resetting", "hold:cluster, by ann")
+    say(at, "release")
+    at.answer("G", "started")
+    say(at, "hold", until=at.ts + 4_000_000)
+    at.answer("G", "done")
+    assert at.stands("G") == ("diagnosing", "hold:cluster, by ann")
+    say(at, "release", id="again")
+    assert order(at).action == "diagnose"
+
+
+def test_a_diagnostic_that_a_hold_has_taken_back_is_not_ordered_again_under_it() -> None:
+    at = stage()
+    fail(at)
+    at.answer("G", "done")
+    first = order(at)
+    say(at, "hold", until=at.ts + 4_000_000)
+    assert (at.case("G").order, at.case("G").cancel) == (None, first.id)
+    at.tick(at.ts + 2_000_000)
+    assert at.stands("G") == ("diagnosing", "hold:cluster, by ann")
+
+
 def test_a_window_of_work_opens_by_itself() -> None:
     at = Stage(gpus_out_max=None, steps={"windows": ["thu 00:10-00:20"]}, workflow={"enabled": True})
     at.inventory("boot-1", "G")
