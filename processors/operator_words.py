@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from processors import case
 from processors.brakes import EVERYWHERE
 from processors.case import OPERATOR, Failed
+from processors.cluster_policy import Policy
 from processors.heard import STAGE
 from schemas import operators
 from schemas.operator_keys import in_utc
@@ -74,8 +75,8 @@ def _restore(word: Operator, decisions: Decisions) -> None:
     member = decisions.fleet.find(word.node, word.uuid, word.bdf)
     if member is None:
         raise Refused(f"restore of an unknown GPU: uuid {word.uuid!r}, {word.node}/{word.bdf}")
-    if word.author == operators.BY_POLICY and member.case.step in (Step.DIAGNOSING, Step.PROBATION):
-        return  # by the diagnostic that the case itself has ordered: its own course decides
+    if word.author == operators.BY_POLICY and _goes_its_course(member.case, decisions.policy):
+        return
     note = f"by {word.author or 'an operator'}" + (f": {word.note}" if word.note else "")
     if member.drain is not None:
         member.drain = None
@@ -84,6 +85,14 @@ def _restore(word: Operator, decisions: Decisions) -> None:
     member.spent = decisions.stops(member)
     decisions.fleet.end_wait(member)
     decisions.deliver(member, case.Restored(member.key, decisions.out.now_ms, note))
+
+
+def _goes_its_course(at: case.Case, policy: Policy) -> bool:
+    """Whether a passed diagnostic alone does not end the case: it has ordered it itself, or somebody else has the last
+    word on its outputs, whenever and by whomever the diagnostic was run.
+    """
+    awaits_word = policy.workflow.enabled and at.unreleased(policy)
+    return at.step in (Step.DIAGNOSING, Step.PROBATION) or awaits_word or at.tainted
 
 
 def _hold(word: Operator, decisions: Decisions) -> None:

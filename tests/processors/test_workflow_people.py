@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from schemas import records
 from schemas.records import Revalidated
 from tests.processors.cluster_stage import Stage
@@ -66,6 +68,38 @@ def test_the_word_of_its_own_diagnostic_does_not_cut_the_course_short() -> None:
     assert at.case("G").step == "diagnosing"
     at.answer("G", "done", "fail", detail="memory")
     assert at.stands("G") == ("rma", "its replacement: its diagnostic failed: memory")
+
+
+def by_diagnostic(at: Stage) -> None:
+    """A diagnostic has passed, and the node stage takes its word."""
+    at.say(records.Operator(ts=at.ts, node="n1", action="restore", uuid="G", author="the policy", id="node-stage"))
+    at.judge("G", 1.0)
+
+
+@pytest.mark.parametrize(("release", "weight"), [("operator", 0.0), ("revalidation", 0.0), ("diagnostic", 1.0)])
+def test_a_diagnostic_that_passes_late_is_not_the_last_word_where_somebody_else_has_it(
+    release: str, weight: float
+) -> None:
+    at = stage(release=release)
+    fail(at, corruption=True)
+    at.answer("G", "done")
+    at.tick(order(at).expires + 1_000_000)
+    assert at.case("G").step == "quarantined", "no answer in time"
+    by_diagnostic(at)
+    assert at.weights() == {"G": weight}
+    at.restore("G")
+    at.judge("G", 1.0)
+    assert at.weights() == {"G": 1.0}
+
+
+@pytest.mark.parametrize(("wrong", "weight"), [(True, 0.0), (False, 1.0)])
+def test_where_nothing_is_done_a_diagnostic_is_believed_unless_outputs_were_wrong(wrong: bool, weight: float) -> None:
+    at = stage(enabled=False)
+    fail(at, corruption=True)
+    if wrong:
+        checked(at, "corrupt")
+    by_diagnostic(at)
+    assert at.weights() == {"G": weight}
 
 
 # --- operators ------------------------------------------------------------------------------------------------
