@@ -146,15 +146,20 @@ def of_one(gpu: str, *cases: Case) -> Case:
     What others know against it is added; an order is outstanding in one of them at most, as it takes a UUID.
     """
     first = max(cases, key=lambda case: (case.open, case.order is not None, case.firm))
-    others = [case for case in cases if case is not first and case.open]
+    known = [first, *(case for case in cases if case is not first and case.open)]
+    corrupt = [case for case in known if case.corruption]
     return msgspec.structs.replace(
         first,
         gpu=gpu,
-        action=max([first.action, *(case.action for case in others)], key=HARSHNESS.__getitem__),
-        hard=first.hard or any(case.hard for case in others),
-        corruption=first.corruption or any(case.corruption for case in others),
+        action=max([case.action for case in known], key=HARSHNESS.__getitem__),
+        hard=any(case.hard for case in known),
+        corruption=bool(corrupt),
         corrupt_ms=max(case.corrupt_ms for case in cases),
-        for_good=first.for_good or any(case.for_good for case in others),
+        released=bool(corrupt) and all(case.released for case in corrupt),
+        tainted=any(case.tainted for case in known),
+        bystander=all(case.bystander for case in known),
+        stale=all(case.stale for case in known),
+        for_good=any(case.for_good for case in known),
         attempts=tuple(sorted({attempt for case in cases for attempt in case.attempts}, key=lambda one: one.at_ms)),
         reset_ms=max(case.reset_ms for case in cases),
         cancel=next((case.cancel for case in cases if case.cancel), ""),
