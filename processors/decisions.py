@@ -40,6 +40,7 @@ class Decisions:
         self.brakes = brakes
         brakes.attach(fleet, groups)
         self.workflow = Workflow(self, nodes)
+        self.clock_ms = 0  # the stream clock, which deadlines may have yet to catch up with
         self._deadlines: list[tuple[int, str]] = []  # a heap; what its case no longer bears out is void
         self._touched: dict[str, None] = {}  # members whose decision may change, in order
         for gpu in groups.gpus:
@@ -60,6 +61,7 @@ class Decisions:
             self.judge(self.fleet.members[key])
 
     def pass_time(self, clock_ms: int) -> None:
+        self.clock_ms = clock_ms
         while (at_ms := self._due_ms()) is not None and at_ms <= clock_ms:
             self.out.now_ms = at_ms
             if at_ms == self.groups.due_ms:
@@ -72,7 +74,8 @@ class Decisions:
                 self.settle()
         self.out.now_ms = clock_ms
         self.brakes.look(clock_ms)
-        if any([self.groups.expire(clock_ms), operator_words.expire(self, clock_ms), self.brakes.turned]):
+        expired = [self.groups.expire(clock_ms), operator_words.expire(self, clock_ms)]
+        if any([*expired, self.brakes.turned, self.workflow.late]):
             self.settle()
 
     def _due_ms(self) -> int | None:

@@ -75,9 +75,16 @@ class Workflow:
         """Something that may hold any case at the second gate, or let it through, has changed."""
         self._stirred = True
 
+    @property
+    def late(self) -> bool:
+        """Somebody waits to be moved on, as the time that passes has yet to pass to its end."""
+        return self._stirred or bool(self._ready)
+
     def settle(self) -> None:
-        """Move on who can be."""
-        while self._stirred or self._ready:
+        """Move on who can be. Not while deadlines catch up with the clock after a long silence: what is let through as of
+        then would be ordered too late to be done, and the gate as of then may be closed by now.
+        """
+        while self.late and self._now_ms >= self.decisions.clock_ms:
             stirred, self._stirred = self._stirred, False
             ready, self._ready = self._ready, {}
             members = self.decisions.fleet.members
