@@ -135,6 +135,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         since_ms = now_ms - policy.workflow.attempts_days * DAY_MS
         return sum(attempt.fault == self.fault and attempt.at_ms > since_ms for attempt in self.attempts)
 
+    @property
+    def suspect(self) -> bool:
+        """Its outputs may have been wrong, and nobody has vouched for it yet."""
+        return self.open and self.corruption and not self.released
+
     def unreleased(self, policy: Policy) -> bool:
         """Its outputs may have been wrong, and somebody has yet to release it."""
         return self.corruption and not self.released and policy.workflow.release != "diagnostic"

@@ -117,6 +117,24 @@ class Decisions:
         )
         self.deliver(member, failed)
 
+    def come_back(self, member: Member, left: Case) -> None:
+        """It had left its slot with this case, which goes on wherever it stands now."""
+        failed = Failed(
+            member.key,
+            self.out.now_ms,
+            action=Action.EVICT_PERMANENTLY if left.permanent else Action.EVICT,
+            cause=f"put in another slot: {left.cause}",
+            fault=left.fault,
+            hard=left.hard,
+            corruption=True,
+            incident=left.incident,
+            evidence_ms=left.corrupt_ms,
+            corrupt_ms=left.corrupt_ms,
+        )
+        self.deliver(member, failed)
+        if left.tainted:
+            self.deliver(member, case.Validated(member.key, self.out.now_ms, result="corrupt", end=left.corrupt_ms))
+
     def deliver(self, member: Member, event: Event) -> None:
         before = member.case
         try:

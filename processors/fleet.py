@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -117,15 +117,17 @@ class Fleet:
     """All members by key. A slot (`node/BDF`) holds one GPU: the one that spoke last.
 
     waiting: keys of those to be removed that have not been admitted; held: the same by what holds them back, once that
-    is known. standing: keys of those that an operator's word holds of. tally: counts of them all.
+    is known. standing: keys of those that an operator's word holds of. tally: counts of them all. suspects: cases of
+    those that have left with outputs that may have been wrong, by UUID: one that is put elsewhere is no better for it.
     """
 
-    def __init__(self, members: Iterable[Member] = ()) -> None:
+    def __init__(self, members: Iterable[Member] = (), suspects: Mapping[str, Case] | None = None) -> None:
         self.members: dict[str, Member] = {}
         self.waiting: set[str] = set()
         self.held: dict[str, set[str]] = {}
         self.standing: set[str] = set()
         self.tally = Tally()
+        self.suspects = dict(suspects or {})
         self._slots: dict[str, str] = {}
         self._nodes: dict[str, set[str]] = {}
         for member in members:

@@ -8,6 +8,7 @@ import pytest
 
 from schemas import records
 from schemas.records import Revalidated
+from schemas.states import Action
 from tests.processors.cluster_stage import Stage
 from tests.processors.workflow_stage import XID, fail, order, stage, to_probation
 
@@ -100,6 +101,42 @@ def test_where_nothing_is_done_a_diagnostic_is_believed_unless_outputs_were_wron
         checked(at, "corrupt")
     by_diagnostic(at)
     assert at.weights() == {"G": weight}
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("uuid", ["G", ""])
+def test_what_may_have_been_wrong_is_not_mended_by_another_slot(uuid: str, restarts: bool) -> None:
+    """uuid: whether the GPU is named by it at once where it stands now."""
+    at = stage(release="diagnostic")
+    at.judge("G", 0.0, bdf="1", corruption=True, reasons=[XID], evidence=at.ts)
+    at.judge("H", 1.0, bdf="2")
+    checked(at, "corrupt")
+    at.gone("G", "1")
+    assert "G" not in at.decisions
+    if restarts:
+        at.restart()
+    at.judge("H", 1.0, bdf="1")
+    at.gone("H", "2")
+    at.judge(uuid, 1.0, bdf="2", node="n1")
+    at.judge("G", 1.0, bdf="2", node="n1")
+    assert at.weights() == {"G": 0.0, "H": 1.0}
+    assert at.case("G").cause == "put in another slot: Xid 48"
+    at.tick(at.ts + 30_000)
+    to_probation(at)
+    assert at.stands("G") == ("quarantined", "an operator: its outputs were wrong")
+    at.restore("G")
+    at.gone("G", "2")
+    at.judge("G", 1.0, bdf="3")
+    assert at.weights() == {"G": 1.0, "H": 1.0}, "an operator has vouched for it"
+
+
+def test_a_gpu_that_was_to_be_replaced_takes_no_other_node_with_it() -> None:
+    at = stage()
+    at.judge("G", 0.0, bdf="1", corruption=True, hard=True, action=Action.REMOVE_NODE, evidence=at.ts)
+    at.gone("G", "1")
+    at.judge("K", 1.0, bdf="1", node="n2")
+    at.judge("G", 1.0, bdf="2", node="n2")
+    assert at.weights() == {"G": 0.0, "K": 1.0}
 
 
 # --- operators ------------------------------------------------------------------------------------------------
