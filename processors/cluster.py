@@ -56,7 +56,7 @@ class Place(NamedTuple):
 
 class Saved(msgspec.Struct):
     """A checkpoint's content. policies: (event time, id) of the changes that were taken, oldest first. newest: of
-    each stage and partition that has spoken, where its newest record comes from. suspects: see `processors.fleet.Fleet`.
+    each stage and partition that has spoken, where its newest record comes from. suspects: as in `fleet.Fleet`.
     """
 
     clock_ms: int

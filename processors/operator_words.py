@@ -243,7 +243,9 @@ def _members(word: Operator, decisions: Decisions) -> list[Member]:
         raise Refused(f"{word.action} is of a GPU, a node or a rack, not of all")
     if word.rack:
         uuids = [uuid for uuid, links in decisions.groups.links.items() if links.rack == word.rack]
-        return [fleet.members[uuid] for uuid in sorted(uuids) if uuid in fleet.members]
+        if not (members := [fleet.members[uuid] for uuid in sorted(uuids) if uuid in fleet.members]):
+            raise Refused(f"{word.action}: no GPU of rack {word.rack!r} has been judged yet")
+        return members
     found = fleet.find(word.node, word.uuid, word.bdf) if word.uuid or word.bdf else None
     return fleet.on_node(word.node) if found is None else [found]
 

@@ -211,6 +211,14 @@ def test_what_cannot_be_is_refused_and_changes_nothing(word: dict[str, Any], why
     assert (list(stage.brakes), dict(stage.decisions)) == before
 
 
+@pytest.mark.parametrize("action", ["drain", "undrain", "override", "proceed"])
+def test_a_word_on_a_rack_of_which_nothing_is_judged_yet_is_refused_as_it_would_do_nothing(action: str) -> None:
+    stage = fleet()
+    stage.inventory("n9", "r9", "Z")
+    assert "no GPU of rack 'r9' has been judged yet" in stage.say(action, node="", rack="r9", weight=0.5)
+    assert stage.say("hold", node="", rack="r9") == ""
+
+
 def test_a_drain_outranks_an_override() -> None:
     stage = fleet()
     stage.say("override", uuid="A", weight=1.0)
