@@ -13,7 +13,7 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import HTTPSHandler, Request, build_opener
@@ -22,6 +22,8 @@ import msgspec
 
 from sinks.redirects import NoRedirect
 from sinks.tickets.tracker import Later, Missing, Refused
+
+T = TypeVar("T")
 
 TIMEOUT_S = 20.0
 WORDS_MAX = 300  # of an error's body
@@ -80,6 +82,15 @@ class HttpClient:
         if self._secret:
             headers["Authorization"] = self._authorization()
         return _decoded(await self.send(method, path + (f"?{urlencode(query)}" if query else ""), headers, content))
+
+    async def ask(
+        self, answer: type[T], method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None
+    ) -> T:
+        """As `call`; answer: what the JSON says at least. Raises Later as well: it does not."""
+        try:
+            return msgspec.convert(await self.call(method, path, body, query), answer)
+        except msgspec.ValidationError as error:
+            raise Later(f"{self.base}: not the answer that is expected: {error}: is that the right address?") from None
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None) -> bytes:
         """The same, with headers and bytes as they are."""
