@@ -20,12 +20,14 @@ from urllib.request import HTTPSHandler, Request, build_opener
 
 import msgspec
 
+from sinks import whole_answer
 from sinks.redirects import NoRedirect
 from sinks.tickets.tracker import Later, Missing, Refused
 
 T = TypeVar("T")
 
 TIMEOUT_S = 20.0
+BODY_MAX = 256 << 20
 WORDS_MAX = 300  # of an error's body
 RETRY_AFTER_MAX_S = 3600.0
 # Not the ticket's fault: too early, too many, a conflict that passes; credentials that somebody mends. 403 is its own:
@@ -96,13 +98,16 @@ class HttpClient:
         """The same, with headers and bytes as they are."""
         headers = {"User-Agent": "gpu-vitals", **headers}
         request = Request(self.base + path, content, headers, method=method)
-        return await asyncio.to_thread(self._ask, request)
+        try:
+            return await whole_answer.within(asyncio.to_thread(self._ask, request), self._timeout_s)
+        except TimeoutError as error:
+            raise Later(f"{self.base}: {error}") from None
 
     def _ask(self, request: Request) -> bytes:
+        began_s = time.monotonic()
         try:
             with self._open(request, timeout=self._timeout_s) as answer:
-                content: bytes = answer.read()
-                return content
+                return whole_answer.read(answer, began_s, self._timeout_s, BODY_MAX)
         except HTTPError as error:
             with error:
                 raise _failure(self.base, error.code, error.reason, error.headers, _words(error)) from None
