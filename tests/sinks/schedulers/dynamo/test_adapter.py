@@ -197,6 +197,18 @@ def test_what_runs_is_counted_at_the_system_server_that_the_card_names(world, dy
     assert look(dynamo, B).in_flight is None
 
 
+@pytest.mark.parametrize("whose", [B, None])
+def test_a_worker_that_lives_elsewhere_than_it_is_looked_for_may_have_requests_that_run(world, dynamo, servers, whose):
+    """whose: who answers at that address; None: nobody listens there."""
+    server = servers(**{whose: 0} if whose else {})
+    if whose is None:
+        server.close()
+    world.start(A, address=server.address)
+    drain(dynamo)
+    asyncio.run(dynamo.remove(A, ""))
+    assert look(dynamo) == Standing("drained", None, True)
+
+
 @pytest.mark.parametrize(
     ("counts", "standing"),
     [
