@@ -162,6 +162,14 @@ def test_a_word_on_a_node_is_on_all_its_gpus() -> None:
     assert "no GPU of node 'nowhere' is known" in at.dead[-1].why
 
 
+def test_a_reboot_is_seen_whatever_the_clock_of_the_node_says_after_it() -> None:
+    at = stage()
+    fail(at, action=Action.REMOVE_NODE)
+    assert at.stands("G") == ("resetting", "n1 has to be rebooted")
+    at.say(records.Inventory(ts=1, node="n1", gpus=[records.GpuInfo(uuid="G")], boot="boot-2"))
+    assert (at.case("G").step, order(at).boot) == ("diagnosing", "boot-2")
+
+
 # --- brakes ------------------------------------------------------------------------------------------------
 
 
