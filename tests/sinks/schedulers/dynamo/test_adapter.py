@@ -8,12 +8,15 @@ import sys
 
 import pytest
 
+from schemas.states import Wanted
+from sinks.schedulers import plan
 from sinks.schedulers.adapter import Away, Gpu, Refused, Standing
 from sinks.schedulers.dynamo import standing as words
 from sinks.schedulers.dynamo.adapter import ForcingDynamo
 from sinks.schedulers.dynamo.operator_command import OperatorCommand
 from sinks.schedulers.dynamo.saved import Saved
 from sinks.schedulers.dynamo.workers import GpuMap
+from sinks.schedulers.plan import Call
 from tests.sinks.schedulers.dynamo.worlds import FileWorld, SystemServer, adapter, instance_record
 
 A, B, C = "d94e88a9acea227f", "f4acc718d2c912ea", "00000000000000c3"
@@ -154,6 +157,22 @@ def test_of_two_endpoints_one_may_be_back_already(world, tmp_path):
     assert {name for name in world.standing() if name.endswith(A)} == {
         f"dynamo%2Fbackend%2F{endpoint}%2F{A}" for endpoint in ("generate", "embed")
     }
+    asyncio.run(dynamo.close())
+
+
+@pytest.mark.parametrize("wanted", [Wanted.DRAINED, Wanted.FORCED, Wanted.REMOVED, Wanted.SERVING])
+def test_who_is_drained_in_part_is_brought_to_an_end(world, tmp_path, wanted):
+    """As after a death between two deletions, or where a worker has registered one endpoint anew."""
+    dynamo = adapter(world, tmp_path / "state", endpoints=("generate", "embed"))
+    world.register(A, "embed")
+    drain(dynamo)
+    world.register(A, "embed")
+    call = plan.next_call(wanted, look(dynamo))
+    assert call is (Call.ADD if wanted is Wanted.SERVING else Call.REMOVE if wanted is Wanted.REMOVED else Call.DRAIN)
+    asyncio.run(dynamo.add(A) if call is Call.ADD else dynamo.drain(A, "again"))
+    assert [name for name in world.standing() if name.endswith(A)] == (
+        [f"dynamo%2Fbackend%2F{endpoint}%2F{A}" for endpoint in ("embed", "generate")] if call is Call.ADD else []
+    )
     asyncio.run(dynamo.close())
 
 
