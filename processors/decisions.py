@@ -101,6 +101,8 @@ class Decisions:
                     self.deliver(member, self._failed(member))
             elif member.change.condition is not Condition.UNKNOWN:
                 self.deliver(member, case.Recovered(member.key, self.out.now_ms))
+        elif member.overridden and member.change.condition is not Condition.UNKNOWN:
+            member.before = None if self.policy.stops(member.change) else self.policy.weight(member.change.held)
         self.workflow.touch(member)
         self._touch(member)
 

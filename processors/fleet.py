@@ -45,7 +45,8 @@ class Member(msgspec.Struct, omit_defaults=True):
 
     weight: None before the first decision. held_by: what keeps its case from opening. spent: an operator has
     overruled the judgement; it opens no case, the next one may. groups: why it is to blame for which group.
-    drain, override: what operators have said of it that still holds. before: its weight before the override.
+    drain, override: what operators have said of it that still holds. before: its weight but for the override, as last
+    judged; None: it would be out.
     """
 
     change: ConditionChange

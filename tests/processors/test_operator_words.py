@@ -219,6 +219,28 @@ def test_a_word_on_a_rack_of_which_nothing_is_judged_yet_is_refused_as_it_would_
     assert stage.say("hold", node="", rack="r9") == ""
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("ends", ["by time", "by a word"])
+def test_behind_an_override_an_unknown_gpu_has_the_weight_that_it_was_last_judged_to_have(
+    ends: str, restarts: bool
+) -> None:
+    stage = fleet()
+    stage.say("override", uuid="A", weight=0.9)
+    stage.judge("A", 0.0)
+    stage.say("override", uuid="B", weight=0.1)
+    stage.judge("B", 0.5)
+    stage.judge("A", None)
+    stage.judge("B", None)
+    assert stage.weights() == {"A": 0.9, "B": 0.1, "C": 1.0}
+    if restarts:
+        stage.restart()
+    if ends == "by time":
+        stage.after(HOUR)
+    else:
+        stage.say("end-override")
+    assert stage.weights() == {"A": 0.0, "B": 0.5, "C": 1.0}
+
+
 def test_a_drain_outranks_an_override() -> None:
     stage = fleet()
     stage.say("override", uuid="A", weight=1.0)
