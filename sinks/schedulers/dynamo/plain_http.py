@@ -46,7 +46,11 @@ class PlainHttp:
 
     async def get(self, url: str) -> bytes:
         """Raises Silent, Answered."""
-        return await self._send(Request(url))
+        try:
+            request = Request(url)
+        except ValueError as error:
+            raise Silent(f"{url}: no address: {error}", False) from None
+        return await self._send(request)
 
     async def post(self, url: str, content: bytes, headers: Mapping[str, str]) -> bytes:
         """The same."""
@@ -72,7 +76,7 @@ class PlainHttp:
                 words = " ".join(error.read(4 * WORDS_MAX).decode("utf-8", "replace").split())[:WORDS_MAX]
             said = f"{where}: {error.code} {error.reason}" + (f": {words}" if words else "")
             raise Answered(said, error.code, words) from None
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: an address that no name server takes
             reason = getattr(error, "reason", error)
             text = f"{where}: {reason or type(error).__name__}"
             raise Silent(text, isinstance(reason, ConnectionRefusedError)) from None

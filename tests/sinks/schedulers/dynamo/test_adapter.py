@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 
@@ -214,6 +215,33 @@ def test_what_runs_is_counted_at_the_system_server_that_the_card_names(world, dy
     server.counts[A] = 0
     assert look(dynamo) == Standing("drained", 0, True)
     assert look(dynamo, B).in_flight is None
+
+
+@pytest.mark.parametrize("address", ["a" * 70 + ":1", "..:1", "[bad:1", "127.0.0.1:0", "no such host:1"])
+def test_an_address_that_is_none_is_of_one_worker_and_holds_up_no_other(world, tmp_path, servers, address):
+    file = tmp_path / "map.json"
+    file.write_text(json.dumps({GPU_1.uuid: address}))
+    server = servers(**{B: 1})
+    world.start(A, address=address)
+    world.start(B, address=server.address)
+    dynamo = adapter(world, tmp_path / "state", file)
+    assert asyncio.run(dynamo.units([GPU_1]))
+    assert look(dynamo).state == "serving"
+    assert look(dynamo, B) == Standing("serving", 1)
+    asyncio.run(dynamo.close())
+
+
+@pytest.mark.parametrize("count", ["1.2.3", "1e999", "+", "1e+"])
+def test_a_count_that_is_none_is_of_one_worker_and_holds_up_no_other(world, dynamo, servers, count):
+    server = servers(**{A: count})
+    world.start(A, address=server.address)
+    assert asyncio.run(dynamo.look([A, B])) == {A: Standing("serving"), B: Standing("serving")}
+
+
+def test_a_card_without_an_end_tells_nothing(world, dynamo):
+    """And keeps nobody else's."""
+    (world.cards / f"dynamo%2Fbackend%2Fgenerate%2F{A}").write_bytes(b'{"card_json":' + b"[" * 100_000)
+    assert asyncio.run(dynamo.units([GPU_1, GPU_3])) == {GPU_1: [], GPU_3: [B]}
 
 
 @pytest.mark.parametrize("whose", [B, None])
