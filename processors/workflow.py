@@ -81,8 +81,8 @@ class Workflow:
         return self._stirred or bool(self._ready)
 
     def settle(self) -> None:
-        """Move on who can be. Not while deadlines catch up with the clock after a long silence: what is let through as of
-        then would be ordered too late to be done, and the gate as of then may be closed by now.
+        """Move on who can be. Not while deadlines catch up with the clock after a long silence: what is let through as
+        of then would be ordered too late to be done, and the gate as of then may be closed by now.
         """
         while self.late and self._now_ms >= self.decisions.clock_ms:
             stirred, self._stirred = self._stirred, False

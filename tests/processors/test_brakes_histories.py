@@ -96,7 +96,7 @@ def out(task: ClusterTask) -> set[str]:
 
 
 def wider(before: int | None, after: int | None) -> int | None:
-    """Of the limits before a record and after it: time passes under the one, and what it says is done under the other."""
+    """Of the limits before a record and after it: time passes under the one, what it says is done under the other."""
     return None if before is None or after is None else max(before, after)
 
 

@@ -139,6 +139,7 @@ class World:
 
     def move(self, gpu: str, number: int) -> None:
         """To another slot; its former one may be told of too late to matter."""
+        self.stage.tick(self.stage.ts + 1)  # nobody moves it in the millisecond in which its case begins
         if number % 2:
             self.stage.gone(gpu, "", node=NODE_OF[gpu])
         self.judge(gpu, number // 2)
