@@ -7,10 +7,10 @@ import heapq
 from processors import admission, case, case_table, cluster_groups, gate, operator_words
 from processors.brakes import Brakes
 from processors.budget import NODES
-from processors.case import Announce, Case, Event, Failed, RemoveNode
+from processors.case import Announce, Case, Event, Failed, RemoveNode, of_one
 from processors.cluster_output import ClusterOutput
 from processors.cluster_policy import Policy
-from processors.fleet import Fleet, Member
+from processors.fleet import Fleet, Member, suspicion
 from processors.groups import Groups
 from processors.nodes import Nodes
 from processors.revalidation import CONFIRMED
@@ -120,20 +120,13 @@ class Decisions:
         self.deliver(member, failed)
 
     def come_back(self, member: Member, left: Case) -> None:
-        """It had left its slot with this case, which goes on wherever it stands now."""
-        failed = Failed(
-            member.key,
-            self.out.now_ms,
-            action=Action.EVICT_PERMANENTLY if left.permanent else Action.EVICT,
-            cause=f"put in another slot: {left.cause}",
-            fault=left.fault,
-            hard=left.hard,
-            corruption=True,
-            incident=left.incident,
-            evidence_ms=left.corrupt_ms,
-            corrupt_ms=left.corrupt_ms,
-        )
-        self.deliver(member, failed)
+        """It had left its slot with this case. What outlives a case still counts; and what its outputs are suspected of."""
+        rest, _ = case_table.advance(left, case.Left(left.gpu, self.out.now_ms), self.policy)
+        member.case = of_one(member.key, rest, member.case)
+        self.adopt(member.case)
+        if not left.suspect:
+            return
+        self.deliver(member, suspicion(left, self.out.now_ms))
         if left.tainted:
             self.deliver(member, case.Validated(member.key, self.out.now_ms, result="corrupt", end=left.corrupt_ms))
 

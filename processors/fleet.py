@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from processors.budget import Capacity
-from processors.case import DISRUPTIVE, PLANNED, Case, of_one
+from processors.case import DISRUPTIVE, PLANNED, Case, Failed, of_one
 from processors.tally import Tally
 from schemas.records import ConditionChange, Decision, Reason, Standing, gpu_key
 from schemas.states import Action, CaseState, Condition
@@ -114,21 +114,37 @@ class Arrival(NamedTuple):
     former: Member | None
 
 
+def suspicion(left: Case, now_ms: int) -> Failed:
+    """Against a GPU that had left with this case: its outputs may have been wrong. Nobody else's node goes for that."""
+    return Failed(
+        left.gpu,
+        now_ms,
+        action=Action.EVICT_PERMANENTLY if left.permanent else Action.EVICT,
+        cause=f"put in another slot: {left.cause}",
+        fault=left.fault,
+        hard=left.hard,
+        corruption=True,
+        incident=left.incident,
+        evidence_ms=left.corrupt_ms,
+        corrupt_ms=left.corrupt_ms,
+    )
+
+
 class Fleet:
     """All members by key. A slot (`node/BDF`) holds one GPU: the one that spoke last.
 
     waiting: keys of those to be removed that have not been admitted; held: the same by what holds them back, once that
-    is known. standing: keys of those that an operator's word holds of. tally: counts of them all. suspects: cases of
-    those that have left with outputs that may have been wrong, by UUID: one that is put elsewhere is no better for it.
+    is known. standing: keys of those that an operator's word holds of. tally: counts of them all. left: by UUID
+    the cases of those that have left, as they stood then: who is put elsewhere is no better for it.
     """
 
-    def __init__(self, members: Iterable[Member] = (), suspects: Mapping[str, Case] | None = None) -> None:
+    def __init__(self, members: Iterable[Member] = (), left: Mapping[str, Case] | None = None) -> None:
         self.members: dict[str, Member] = {}
         self.waiting: set[str] = set()
         self.held: dict[str, set[str]] = {}
         self.standing: set[str] = set()
         self.tally = Tally()
-        self.suspects = dict(suspects or {})
+        self.left = dict(left or {})
         self._slots: dict[str, str] = {}
         self._nodes: dict[str, set[str]] = {}
         for member in members:

@@ -130,6 +130,29 @@ def test_what_may_have_been_wrong_is_not_mended_by_another_slot(uuid: str, resta
     assert at.weights() == {"G": 1.0, "H": 1.0}, "an operator has vouched for it"
 
 
+def test_another_slot_neither_cools_a_gpu_down_nor_counts_as_a_first_attempt() -> None:
+    at = stage(attempts_max=1)
+    fail(at, bdf="1")
+    at.answer("G", "failed")
+    at.gone("G", "1")
+    at.restart()
+    at.judge("G", 1.0, bdf="2")
+    assert at.weights()["G"] == 1.0, "a fault that was not its outputs' has to show again"
+    fail(at, bdf="2")
+    assert at.case("G").waits == "its replacement: tried 1 times within 7 days, and xid_48 came back"
+
+
+def test_an_order_that_may_still_be_done_is_waited_for_by_a_gpu_that_has_left_and_is_back() -> None:
+    at = stage()
+    fail(at, bdf="1")
+    due_ms = at.case("G").deadline
+    at.gone("G", "1")
+    at.judge("G", 1.0, bdf="1")
+    fail(at, bdf="1")
+    assert at.stands("G") == ("drained", "the answer to an order that was cancelled: it may be done all the same")
+    assert at.case("G").deadline == due_ms
+
+
 def test_a_gpu_that_was_to_be_replaced_takes_no_other_node_with_it() -> None:
     at = stage()
     at.judge("G", 0.0, bdf="1", corruption=True, hard=True, action=Action.REMOVE_NODE, evidence=at.ts)
