@@ -117,6 +117,16 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.tied or self.action is Action.REMOVE_NODE
 
     @property
+    def awaits_boot(self) -> bool:
+        """Its node has to be rebooted, which nothing of ours does: perhaps in days."""
+        return self.step is Step.RESETTING and self.of_node and not self.rebooted
+
+    @property
+    def disrupted(self) -> bool:
+        """Its workers are being removed, or it is being reset or diagnosed."""
+        return self.step in DISRUPTIVE and (self.order is not None or not self.awaits_boot)
+
+    @property
     def watched(self) -> bool:
         """Its probation is over; it goes back once it is judged fit."""
         return self.step is Step.PROBATION and self.deadline_ms is None
@@ -126,9 +136,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """It goes on as soon as it is let: out of `DRAINED`, or by an order to its node."""
         if self.deadline_ms is not None or self.order is not None:
             return False
-        if self.step is Step.RESETTING:
-            return self.rebooted or not self.of_node
-        return self.step in (Step.DRAINED, Step.DIAGNOSING)
+        return self.step in (Step.DRAINED, Step.RESETTING, Step.DIAGNOSING) and not self.awaits_boot
 
     def lately(self, now_ms: int, policy: Policy) -> int:
         """How often it was tried to mend this fault, within the policy's days."""

@@ -120,7 +120,7 @@ class Decisions:
         self.deliver(member, failed)
 
     def come_back(self, member: Member, left: Case) -> None:
-        """It had left its slot with this case. What outlives a case still counts; and what its outputs are suspected of."""
+        """It had left its slot with this case. What outlives a case counts on, and what its outputs are suspected of."""
         rest, _ = case_table.advance(left, case.Left(left.gpu, self.out.now_ms), self.policy)
         member.case = of_one(member.key, rest, member.case)
         self.adopt(member.case)
@@ -236,7 +236,7 @@ class Decisions:
     def _gate(self, member: Member) -> str:
         """The second gate: what a drained GPU waits for before it is removed and reset; "" = it may.
 
-        Asked again before each order to reset it; it is itself in one of `processors.case.DISRUPTIVE` then.
+        Asked again before each order to reset it; it is itself `disrupted` then.
         """
         own = gate.own(member.case, self.out.now_ms, self.policy)
         return own.why or self.brakes.step(member, self.out.now_ms)

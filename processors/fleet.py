@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from processors.budget import Capacity
-from processors.case import DISRUPTIVE, PLANNED, Case, Failed, of_one
+from processors.case import PLANNED, Case, Failed, of_one
 from processors.tally import Tally
 from schemas.records import ConditionChange, Decision, Reason, Standing, gpu_key
 from schemas.states import Action, CaseState, Condition
@@ -67,11 +67,6 @@ class Member(msgspec.Struct, omit_defaults=True):
     @property
     def out(self) -> bool:
         return self.case.open or self.change.condition is Condition.UNKNOWN
-
-    @property
-    def disrupted(self) -> bool:
-        """Its workers are being removed, or it is being reset or diagnosed."""
-        return self.case.step in DISRUPTIVE
 
     @property
     def blind(self) -> bool:

@@ -45,7 +45,7 @@ class Workflow:
             self._at_gate.discard(after.gpu)
         if after.watched:
             self._ready[after.gpu] = None
-        if before and before.step in case.DISRUPTIVE and after.step not in case.DISRUPTIVE:
+        if before and before.disrupted and not after.disrupted:
             self._stirred = True  # room for others
 
     def taken_back(self, node: str) -> None:

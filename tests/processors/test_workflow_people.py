@@ -213,6 +213,27 @@ def test_one_gpu_of_a_node_is_reset_at_a_time_unless_the_policy_says_otherwise()
     assert at.stands("H")[0] == "resetting", "room goes to who waits"
 
 
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_a_node_that_waits_for_its_reboot_keeps_no_other_gpu_from_its_reset(acknowledged: bool) -> None:
+    """Perhaps for days; and its own GPUs go with it, whatever the budget and the time."""
+    flow = {"enabled": True, "acknowledged": acknowledged}
+    steps = {"gpus_max": 1, "windows": ["thu 00:00-00:02"]}
+    at = Stage(gpus_out_max=None, steps=steps, workflow=flow)
+    at.inventory("boot-1", *"ABC")
+    at.inventory("boot-1", "G", node="n2")
+    for uuid in "ABC":
+        at.judge(uuid, 1.0)
+    at.judge("A", 0.0, hard=True, action=Action.REMOVE_NODE, evidence=at.ts)
+    at.judge("G", 0.0, hard=True, reasons=[XID], evidence=at.ts, node="n2")
+    for _ in range(8):
+        at.tick(at.ts + 10_000)
+        for uuid, node in {"A": "n1", "B": "n1", "C": "n1", "G": "n2"}.items():
+            if acknowledged and at.case(uuid).step != "resetting":
+                at.serving(uuid, "removed", 0, node=node)
+    assert {uuid: at.stands(uuid) for uuid in "ABC"} == dict.fromkeys("ABC", ("resetting", "n1 has to be rebooted"))
+    assert (at.case("G").step, order(at).action) == ("resetting", "reset")
+
+
 def test_a_hold_takes_back_what_has_not_begun_and_lets_it_go_on_when_it_ends() -> None:
     at = stage()
     fail(at)
