@@ -120,7 +120,7 @@ class Decisions:
         self.deliver(member, failed)
 
     def come_back(self, member: Member, left: Case) -> None:
-        """It had left its slot with this case. What outlives a case counts on, and what its outputs are suspected of."""
+        """It had left its slot with this case. What outlives a case counts on, and the suspicion on its outputs."""
         rest, _ = case_table.advance(left, case.Left(left.gpu, self.out.now_ms), self.policy)
         member.case = of_one(member.key, rest, member.case)
         self.adopt(member.case)
