@@ -18,7 +18,8 @@ class Counters:
     """The last known value of every counter, level and flag, and whether it is blank since: a row per field, a column
     per GPU.
 
-    fields: id -> its row.
+    fields: id -> its row. restart_ms: [GPU] node time from which on the counters are those of another load of the
+    driver, while no sample of it has come; 0 = none is awaited.
     """
 
     def __init__(self, fields: list[int], capacity: int) -> None:
@@ -26,17 +27,35 @@ class Counters:
         self.volatile = np.array([FIELDS[field].kind is Kind.COUNTER for field in fields], bool)
         self.base = np.full((len(fields), capacity), np.nan)  # NaN: never seen
         self.blank = np.ones((len(fields), capacity), bool)
+        self.restart_ms = np.zeros(capacity, "i8")
 
     def level(self, field_rows: Array | int, rows: Array) -> Array:
         """The newest values; NaN where blank, never seen, or not seen since a restart."""
         return np.where(self.blank[field_rows, rows], np.nan, self.base[field_rows, rows])
 
     def grow(self, capacity: int) -> None:
-        for name, initial in (("base", np.nan), ("blank", True)):
+        for name, initial in (("base", np.nan), ("blank", True), ("restart_ms", 0)):
             old = getattr(self, name)
-            new = np.full((len(self.fields), capacity), initial, old.dtype)
-            new[:, : old.shape[1]] = old
+            new = np.full((*old.shape[:-1], capacity), initial, old.dtype)
+            new[..., : old.shape[-1]] = old
             setattr(self, name, new)
+
+    def restart_at(self, rows: Array, ts: int) -> None:
+        """Samples from `ts` (node time, ms) on are of another load of the driver. Older ones may still come, as
+        inventories travel faster.
+        """
+        self.restart_ms[rows] = max(ts, 1)
+
+    def reach(self, rows: Array, began: Array, ended: Array) -> Array:
+        """Samples from `began` to `ended` (node time, ms) come next. Returns whose counters restart before them: [GPU].
+        A restart among them shows by itself, where a counter falls.
+        """
+        awaited = self.restart_ms[rows]
+        due = (awaited > 0) & (awaited <= ended)
+        restarts = due & (awaited <= began)
+        self.restart_ms[rows[due]] = 0
+        self.restart(rows[restarts])
+        return np.asarray(restarts)
 
     def restart(self, rows: Array) -> None:
         """Machine or driver restarted: volatile counters count from zero, and every value is news."""
@@ -47,6 +66,7 @@ class Counters:
     def forget(self, rows: Array) -> None:
         self.blank[:, rows] = True
         self.base[:, rows] = np.nan
+        self.restart_ms[rows] = 0
 
     def update(self, field_rows: Array, rows: Array, values: Array) -> tuple[Array, Array | None]:
         """Take over `values` [field, tick, GPU]; returns (increases, where they only grew, None: everywhere).
@@ -90,7 +110,7 @@ class Counters:
 
     @property
     def bytes_per_gpu(self) -> int:
-        return len(self.fields) * (self.base.itemsize + self.blank.itemsize)
+        return len(self.fields) * (self.base.itemsize + self.blank.itemsize) + self.restart_ms.itemsize
 
 
 def _step(values: Array, base: Array) -> tuple[Array, Array, Array]:

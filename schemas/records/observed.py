@@ -23,7 +23,11 @@ class GpuInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Inventory(Observation, kw_only=True, tag_field="kind", tag="inventory"):
-    """The GPUs of a node, complete. A new `boot` (boot id) or `driver_load` restarts volatile counters."""
+    """The GPUs of a node, complete.
+
+    With a new `boot` (boot id) or `driver_load` volatile counters count anew, in samples from `ts` on: older ones may
+    come later than this record.
+    """
 
     gpus: list[GpuInfo]
     driver: str = ""

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -176,3 +177,23 @@ def test_a_new_boot_restarts_the_count() -> None:
     assert rate(log.inventory("n1", 2.0, boot="b").frame("n1", 3.0, {ECC_SBE_VOLATILE: 5})) == 5
     log = Observations().inventory("n1", 0.5, driver_load="a").frame("n1", 1.0, {ECC_SBE_VOLATILE: 5})
     assert rate(log.inventory("n1", 2.0, driver_load="b").frame("n1", 3.0, {ECC_SBE_VOLATILE: 5})) == 5
+
+
+def test_frames_of_before_a_restart_may_come_behind_its_inventory() -> None:
+    """Agents send faults and inventory at once, and telemetry every few seconds: nothing of it is counted twice."""
+    before = [(6.0, 500), (7.0, 501)]
+    log = Observations().inventory("n1", 0.5, boot="a").frame("n1", 1.0, {ECC_SBE_VOLATILE: 500})
+    log.inventory("n1", 10.0, boot="b")
+    for at, count in before:
+        log.frame("n1", at, {ECC_SBE_VOLATILE: count}, append_s=12.0)
+    for at, count in [(10.0, 501), (11.0, 503)]:  # as many as before, and all of them new
+        log.frame("n1", at, {ECC_SBE_VOLATILE: count}, append_s=13.0)
+    assert rate(log) == 1 + 501 + 2
+
+
+@pytest.mark.parametrize(("after", "errors"), [((500, 0, 3), 3), ((500, 7, 9), 9), ((500, 500, 502), 2)])
+def test_a_restart_within_a_frame_shows_where_a_count_falls(after: tuple[int, ...], errors: int) -> None:
+    log = Observations().inventory("n1", 0.5, boot="a").frame("n1", 1.0, {ECC_SBE_VOLATILE: 500})
+    log.inventory("n1", 10.0, boot="b")
+    log.frame("n1", 11.0, {ECC_SBE_VOLATILE: after}, ticks_s=(9.0, 10.0, 11.0), append_s=12.0)
+    assert rate(log.frame("n1", 12.0, {ECC_SBE_VOLATILE: after[-1]})) == errors
