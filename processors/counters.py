@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.fields import BLANK_INT64, FIELDS, Kind
+from schemas.fields import BLANK_INT64, FIELDS, SMALL_BLANKS, Kind
 
 Array = npt.NDArray[Any]
 
 NO_COUNT = float(BLANK_INT64)  # the sentinel of a 64-bit integer, as a double, and all that lies beyond
+SMALL = sorted(SMALL_BLANKS)
 
 
 class Counters:
@@ -81,11 +82,12 @@ class Counters:
             np.subtract(values[:, 0], base, out=increases[:, 0])
             np.subtract(values[:, 1:], values[:, :-1], out=increases[:, 1:])
         newest = values[:, -1]
-        if increases.min() >= 0 and base.min() >= 0 and newest.max() < NO_COUNT:  # as most always
+        if increases.min() >= 0 and base.min() >= 0 and newest.max() < SMALL[0]:  # as most always
             self.blank[place] = False
             self.base[place] = newest
             return increases, None
-        grew = np.asarray((increases >= 0).all(axis=(0, 1)) & ((base >= 0) & (newest < NO_COUNT)).all(axis=0))
+        counts = (increases >= 0) & (values < NO_COUNT) & ~np.isin(values, SMALL)
+        grew = np.asarray(counts.all(axis=(0, 1)) & (base >= 0).all(axis=0))
         odd = np.flatnonzero(~grew)
         known = newest.copy()
         known[:, odd] = base[:, odd]
@@ -115,7 +117,7 @@ class Counters:
 
 def _step(values: Array, base: Array) -> tuple[Array, Array, Array]:
     """From the last known values to the next: (these, where they can be counts; the increases; the last known)."""
-    values = np.where((values >= 0) & (values < NO_COUNT), values, np.nan)
+    values = np.where((values >= 0) & (values < NO_COUNT) & ~np.isin(values, SMALL), values, np.nan)
     increases = values - base
     increases = np.where(increases < 0, values, increases)
     blank = np.isnan(values)

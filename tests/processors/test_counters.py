@@ -12,10 +12,19 @@ from hypothesis import strategies as st
 
 from processors.counters import Counters
 from processors.testing import Observations, judge
-from schemas.fields import ECC_SBE_VOLATILE, RETIRED_SBE, ROW_REMAP_FAILURE
+from schemas.fields import (
+    ECC_SBE_VOLATILE,
+    FIELDS,
+    GPU_TEMP,
+    GROWING,
+    RETIRED_SBE,
+    ROW_REMAP_FAILURE,
+    SMALL_BLANKS,
+    Kind,
+)
 
 NAN = math.nan
-FIELDS = [ECC_SBE_VOLATILE, RETIRED_SBE, ROW_REMAP_FAILURE]  # a counter, a level, a flag
+WATCHED = [ECC_SBE_VOLATILE, RETIRED_SBE, ROW_REMAP_FAILURE]  # a counter, a level, a flag
 ROWS = 3
 
 
@@ -55,7 +64,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("restart"), st.integers(0, ROWS - 1), st.just(0), st.just(0.0)),
         st.tuples(st.just("forget"), st.integers(0, ROWS - 1), st.just(0), st.just(0.0)),
-        st.tuples(st.just("value"), st.integers(0, ROWS - 1), st.integers(0, len(FIELDS) - 1), VALUES),
+        st.tuples(st.just("value"), st.integers(0, ROWS - 1), st.integers(0, len(WATCHED) - 1), VALUES),
     ),
     max_size=60,
 )
@@ -63,8 +72,8 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_increases_are_those_of_a_single_gpu_counted_by_hand(steps: list[tuple[str, int, int, float]]) -> None:
-    counters = Counters(FIELDS, ROWS)
-    model = [[Model(field == ECC_SBE_VOLATILE) for _ in range(ROWS)] for field in FIELDS]
+    counters = Counters(WATCHED, ROWS)
+    model = [[Model(field == ECC_SBE_VOLATILE) for _ in range(ROWS)] for field in WATCHED]
     for what, row, field, value in steps:
         if what == "value":
             found = update(counters, field, [row], [value])
@@ -78,7 +87,7 @@ def test_increases_are_those_of_a_single_gpu_counted_by_hand(steps: list[tuple[s
 
 @given(st.lists(st.lists(VALUES, min_size=ROWS, max_size=ROWS), max_size=20))
 def test_gpus_do_not_influence_one_another(ticks: list[list[float]]) -> None:
-    counters, model = Counters(FIELDS, ROWS), [Model(True) for _ in range(ROWS)]
+    counters, model = Counters(WATCHED, ROWS), [Model(True) for _ in range(ROWS)]
     for values in ticks:
         found = update(counters, 0, [0, 1, 2], values)
         expected = np.array([gpu.increase(value) for gpu, value in zip(model, values, strict=True)])
@@ -91,7 +100,7 @@ BLOCK = st.lists(st.lists(VALUES, min_size=ROWS, max_size=ROWS), min_size=1, max
 @given(st.lists(st.tuples(BLOCK, st.booleans()), max_size=6))
 def test_many_ticks_at_once_are_as_one_after_the_other(blocks: list[tuple[list[list[float]], bool]]) -> None:
     """[tick][GPU]; between them a restart, or not. A field that stays blank goes along."""
-    whole, single = Counters(FIELDS, ROWS), Counters(FIELDS, ROWS)
+    whole, single = Counters(WATCHED, ROWS), Counters(WATCHED, ROWS)
     fields, rows = np.array([0, 2]), np.arange(ROWS)
     for ticks, restarts in blocks:
         values = np.stack([np.array(ticks), np.full((len(ticks), ROWS), NAN)])
@@ -109,7 +118,7 @@ def test_many_ticks_at_once_are_as_one_after_the_other(blocks: list[tuple[list[l
 
 @given(st.lists(st.lists(st.integers(0, 2**40), min_size=ROWS, max_size=ROWS), min_size=1, max_size=5))
 def test_who_only_grew(ticks: list[list[int]]) -> None:
-    counters = Counters(FIELDS, ROWS)
+    counters = Counters(WATCHED, ROWS)
     update(counters, 0, [0, 1, 2], [5.0, 5.0, 5.0])
     increases, grew = counters.update(np.array([0]), np.arange(ROWS), np.array([ticks], "f8"))
     table = np.array([[5] * ROWS, *ticks])
@@ -120,10 +129,10 @@ def test_who_only_grew(ticks: list[list[int]]) -> None:
 
 @given(st.lists(VALUES, max_size=20), st.lists(VALUES, max_size=20))
 def test_a_checkpoint_in_between_changes_nothing(before: list[float], after: list[float]) -> None:
-    counters = Counters(FIELDS, 4)
+    counters = Counters(WATCHED, 4)
     for value in before:
         update(counters, 0, [2], [value])
-    restored = Counters(FIELDS, 8)
+    restored = Counters(WATCHED, 8)
     restored.load(3, counters.save(3))
     counters.grow(8)
     for value in after:
@@ -166,7 +175,18 @@ def test_what_no_counter_can_be_is_blank() -> None:
 
 def test_counts_may_pass_what_is_no_value_elsewhere() -> None:
     assert rate(counted(2**31, 2**31 + 1)) == 1
-    assert rate(counted(2**47 - 2, 2**47 + 3)) == 5
+    assert rate(counted(2**47 - 2, 2**47 + 5)) == 7
+
+
+@pytest.mark.parametrize("sentinel", sorted(SMALL_BLANKS))
+def test_a_sentinel_that_a_source_lets_through_is_blank_in_every_field(sentinel: float) -> None:
+    steady = [id for id, field in FIELDS.items() if field.kind in (*GROWING, Kind.FLAG)]
+    log = Observations()
+    for at, value in enumerate((0, sentinel, sentinel, 0)):
+        log.frame("n1", 1.0 + at, {GPU_TEMP: 40, **dict.fromkeys(steady, value)})
+    said = judge(log.tick(6.0))
+    assert {score.score for score in said.scores} == {1.0}
+    assert {rate.value for rate in said.rates} <= {0.0, None}
 
 
 def test_a_new_boot_restarts_the_count() -> None:
