@@ -102,10 +102,14 @@ class PolicyViolation(Observation, kw_only=True, tag_field="kind", tag="violatio
 
 
 class LinkStatus(Observation, kw_only=True, tag_field="kind", tag="links"):
-    """The NVLinks of a GPU, on change. links: "up", "down", "disabled" or "unsupported", by link number."""
+    """The NVLinks of a GPU, on change. links: "up", "down", "disabled" or "unsupported", by link number.
+
+    model: of the GPU, from sources that tell no inventory.
+    """
 
     uuid: str = ""
     bdf: str = ""
+    model: str = ""
     links: list[str]
 
 
