@@ -136,6 +136,7 @@ RECOVERY_ACTION = _field(1523, "GET_GPU_RECOVERY_ACTION", "GPU_RECOVERY_ACTION",
 BLANK_INT32 = 2147483632
 BLANK_INT64 = 0x7FFF_FFFF_FFFF_FFF0
 BLANK_FP64 = 140737488355328.0  # 2**47
+NO_GAUGE = 2.0**31 - 2.0**10  # BLANK_INT32 as float32 may round it: neither gauge nor flag reaches so far
 SMALL_BLANKS = frozenset(first + why for first in (BLANK_INT32, BLANK_FP64) for why in range(4))
 BLANK_TEXT = ("<<<NULL>>>", "<<<NOT_FOUND>>>", "<<<NOT_SUPPORTED>>>", "<<<NOT_PERM>>>")
 
@@ -149,4 +150,4 @@ def is_blank(field: Field, value: float) -> bool:
     """
     if value != value or value >= BLANK_INT64 or value in SMALL_BLANKS:
         return True
-    return field.kind not in GROWING and value >= BLANK_FP64
+    return field.kind not in GROWING and value >= NO_GAUGE

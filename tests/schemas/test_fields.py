@@ -58,9 +58,11 @@ def test_what_lies_beside_a_small_sentinel_is_a_count(value: float) -> None:
     assert not is_blank(FIELDS[ECC_SBE_VOLATILE], value)
 
 
-def test_no_gauge_lies_beyond_the_sentinel_of_doubles() -> None:
-    assert is_blank(FIELDS[POWER], 140737488355332.0)
-    assert is_blank(FIELDS[GPU_TEMP], 2.0**50)
+@pytest.mark.parametrize("value", [2.0**31, 140737488355332.0, 2.0**50])
+def test_no_gauge_lies_beyond_a_sentinel(value: float) -> None:
+    """Gauges travel as float32, in which the sentinel of 32-bit integers is 2**31."""
+    assert is_blank(FIELDS[POWER], value)
+    assert is_blank(FIELDS[GPU_TEMP], value)
 
 
 @pytest.mark.parametrize("value", [0, -12, 85, 2**31 - 17, 2**40])
