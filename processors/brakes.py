@@ -19,6 +19,7 @@ from processors.heard import Heard
 from processors.scopes import Unit
 from processors.storm import Storm, StormSaved
 from processors.windows_of_work import is_open
+from schemas.counts import counted
 from schemas.records import Brakes as Told
 from schemas.records import Standing, gpu_key
 
@@ -185,18 +186,25 @@ class Brakes:
         if why := self.stopped(member):
             return why
         tally, limits, case = self.fleet.tally, self.policy.steps, member.case
-        if (case.of_node or case.bystander) and Unit("node", member.change.node) in tally.steps.used:
-            return ""  # its node goes as a whole, and is on its way
+        if (case.of_node or case.bystander) and self._goes_as_a_whole(member.change.node):
+            return ""
         if not is_open(limits.windows, now_ms):
             return f"window: such steps begin {', '.join(limits.windows)} UTC"
         own = int(member.key in tally.steps)
         if limits.gpus_max is not None and len(tally.steps) - own >= limits.gpus_max:
-            return f"{budget.BUDGET}: {len(tally.steps) - own} GPUs are in such a step, at most {limits.gpus_max}"
+            busy = counted(len(tally.steps) - own, "GPU is", "GPUs are")
+            return f"{budget.BUDGET}: {busy} in such a step, at most {limits.gpus_max}"
         unit = budget.full(scopes.units(member.change, self.groups), tally.steps.used, limits, own)
         if unit is not None:
             most = budget.unit_limit(unit.kind, limits)
-            return f"{budget.BUDGET}:{unit}: at most {most} GPUs of it may be in such a step"
+            return f"{budget.BUDGET}:{unit}: at most {counted(most or 0, 'GPU')} of it may be in such a step"
         return ""
+
+    def _goes_as_a_whole(self, node: str) -> bool:
+        """It is on its way, or waits for its reboot already."""
+        if Unit("node", node) in self.fleet.tally.steps.used:
+            return True
+        return any(member.case.awaits_boot for member in self.fleet.on_node(node))
 
     def _hold_on(self, member: Member) -> Standing | None:
         if not self.holds:

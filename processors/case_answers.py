@@ -12,13 +12,13 @@ from processors.case_recovery import count, diagnose, give_up, mend, quarantined
 from processors.case_steps import for_order, move, note_late, stray
 from processors.cluster_policy import Policy
 from schemas.commands import RESET
+from schemas.counts import counted
 from schemas.states import Step
 
 
 def give(case: Case, event: Admitted, policy: Policy) -> Moved:
     """its node is given the order; or it is given up, if its replacement was asked for meanwhile"""
-    awaits_boot = case.step is Step.RESETTING and case.of_node and not case.rebooted
-    if case.order is not None or awaits_boot or event.at_ms < case.doubt_ms:
+    if case.order is not None or case.awaits_boot or event.at_ms < case.doubt_ms:
         return stray(case, event, policy)
     if case.permanent and case.step is Step.RESETTING:
         return give_up(case, "its fault asks for a replacement")
@@ -73,7 +73,9 @@ def _failed(case: Case, event: Answered, policy: Policy) -> Moved:
 def _refused(case: Case, event: Answered, policy: Policy) -> Moved:
     result, case = event.result, answered(case)
     if result.reason in orders.POINTLESS or case.tries >= policy.workflow.order_tries:
-        return quarantined(case, f"its node refuses, after {case.tries} tries: {orders.said(result)}")
+        return quarantined(
+            case, f"its node refuses, after {counted(case.tries, 'try', 'tries')}: {orders.said(result)}"
+        )
     retry_ms = event.at_ms + round(1000 * policy.workflow.cool_down_s)
     waits = f"another try of its order: {orders.said(result)}"
     detail = f"refused, nothing was done: {orders.said(result)}"
