@@ -24,6 +24,7 @@ from producers.host import now_ms
 from producers.numbering import Numbering
 from producers.source import Ended, Observed, SourceError
 from schemas import frames, records, topics
+from schemas.fault_terms import Severity, XidResponse
 from schemas.log import Output, Part, Record
 from schemas.records import gpu_key
 from schemas.states import Condition
@@ -53,22 +54,24 @@ class Finding(msgspec.Struct, kw_only=True):
 
 class Report(msgspec.Struct, kw_only=True):
     """What a scan found. here: the machine that was looked at, if one was. events: kernel faults in order.
-    unread: inputs that could not be read. notes: to know.
+    unwell_switches: addresses of NVSwitches whose faults still count. unread: inputs that could not be read. notes: to
+    know.
     """
 
     policy: str
     here: Here | None = None
     gpus: list[Finding] = []
     events: list[records.Xid] = []
+    unwell_switches: list[str] = []
     unread: list[str] = []
     not_understood: list[str] = []
     notes: list[str] = []
 
     @property
     def healthy(self) -> bool:
-        fabric = any(event.fault == "sxid" and event.severity == "fatal" for event in self.events)
         sound = (Condition.HEALTHY, UNSEEN)
-        return not (fabric or self.not_understood or any(gpu.condition not in sound for gpu in self.gpus))
+        gpus = any(gpu.condition not in sound for gpu in self.gpus)
+        return not (gpus or self.unwell_switches or self.not_understood)
 
 
 def scan(
@@ -100,6 +103,7 @@ def scan(
     asyncio.run(drive({topics.OBSERVATIONS: _log(observed, judged_by)}, collected.add))
     report.gpus = collected.findings(_telemetry(observed))
     report.events = [msgspec.json.decode(value, type=records.Xid) for value in collected.events]
+    report.unwell_switches = _unwell(report.events, _newest(observed), judged_by)
     report.not_understood = collected.not_understood
     told = [status.detail for each in observed if (status := _status(each)) and status.detail]
     report.notes = list(dict.fromkeys([*told, *report.notes]))
@@ -115,6 +119,21 @@ def _calm(heard: Heard, policy: Policy) -> Iterator[Observed]:
     for ts in range(heard.began - span_ms, heard.began, max(SETTLE_MS, span_ms // TICKS_MAX)):
         if ts > first:
             yield Observed("", "tick", records.encode(records.Tick(ts=ts)), ts)
+
+
+def _unwell(events: Sequence[records.Xid], now_ms: int, policy: Policy) -> list[str]:
+    """The switches that have said what asks for more than counting: what is fatal counts for good, all else for as long
+    as an Xid that lowers a score.
+    """
+    passed_ms = now_ms - 1000 * policy.signal("xid").lower_for_s
+    return sorted(
+        {
+            event.bdf
+            for event in events
+            if event.fault == "sxid" and event.response != XidResponse.MONITOR
+            if event.severity == Severity.FATAL or event.ts > passed_ms
+        }
+    )
 
 
 async def _read_all(
@@ -145,7 +164,7 @@ async def _read_all(
 def _log(observed: Sequence[Observed], policy: Policy) -> Iterator[Record]:
     """The observations, in the order of their time, between the policy and the ticks that settle all timers."""
     first = observed[0].ts or 0 if observed else 0
-    last = observed[-1].ts or 0 if observed else 0
+    last = _newest(observed)
     change = records.encode(to_change(policy, first))
     yield Record(BEFORE_ALL, first, "", "policy", change)
     for offset, each in enumerate(observed):
@@ -153,6 +172,11 @@ def _log(observed: Sequence[Observed], policy: Policy) -> Iterator[Record]:
     for number in (1, 2):
         ts = last + number * SETTLE_MS
         yield Record(len(observed) + number - 1, ts, "", "tick", records.encode(records.Tick(ts=ts)))
+
+
+def _newest(observed: Sequence[Observed]) -> int:
+    """The time of the last of what is in the order of time."""
+    return observed[-1].ts or 0 if observed else 0
 
 
 class Telemetry(NamedTuple):

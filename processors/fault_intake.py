@@ -53,8 +53,9 @@ class Line(NamedTuple):
     def instance(self) -> tuple[int, int] | None:
         """The MIG instance that it stays inside, as in `schemas.mig`; None: it concerns all of the GPU."""
         info, place = self.info, mig.place(self.fault.gi, self.fault.ci)
-        inside = isinstance(info, XidInfo) and place is not None and mig.xid_stays_inside(info.code, info.category)
-        return place if inside else None
+        if not isinstance(info, XidInfo) or place is None:
+            return None
+        return place if mig.xid_stays_inside(info.code, info.category, self.fault.message) else None
 
     @property
     def key(self) -> Key:

@@ -74,8 +74,9 @@ class Instances:
 
     def event(self, row: int, event: Event) -> bool | None:
         """A kernel fault of the GPU at `row`: None if it concerns all of it, else whether there is something to say."""
-        place = mig.place(event.fault.gi, event.fault.ci)
-        if place is None or not mig.xid_stays_inside(event.info.code, event.info.category):
+        fault, info = event.fault, event.info
+        place = mig.place(fault.gi, fault.ci)
+        if place is None or not mig.xid_stays_inside(info.code, info.category, fault.message):
             return None
 
         def ask(signal: Signal, state: View, own: Any, out: Judgement) -> None:

@@ -37,6 +37,7 @@ def find_moves(shape: Shape, frames: Frames, rows: Array, counters: Counters) ->
     Most frames say of counters what the one before said, to the byte: only the others are looked at.
     """
     layout, seats = shape.layout, frames.seats
+    _reach(shape, frames, rows, counters)
     news = [n for n, told in enumerate(frames.counter_values) if told != seats[n].told or frames.change_at[n]]
     if not news or not layout.counters:
         return None
@@ -66,6 +67,16 @@ def find_moves(shape: Shape, frames: Frames, rows: Array, counters: Counters) ->
     values.flags.writeable = increases.flags.writeable = False  # all signals read the same arrays
     ids = {layout.counters[field]: number for number, field in enumerate(chosen.tolist())}
     return Moves(ids, at[inner], moved, values, increases, grew)
+
+
+def _reach(shape: Shape, frames: Frames, rows: Array, counters: Counters) -> None:
+    """Restarts that lie before these frames: what they tell is news, even if it is what was told before."""
+    if not counters.restart_ms[rows].any():
+        return
+    began, ended = (frames.ticks[:, [0, -1]] - frames.shift_ms[:, None]).repeat(shape.width, axis=0).T
+    restarts = counters.reach(rows, began, ended).reshape(-1, shape.width)
+    for number in np.flatnonzero(restarts.any(axis=1)).tolist():
+        frames.seats[number].told = None
 
 
 def _remember(frames: Frames, news: Sequence[int], fresh: Array) -> None:

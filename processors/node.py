@@ -160,7 +160,7 @@ class NodeTask:
         if gpus and observation.cluster != node.cluster:
             self.turns.join(node, observation.cluster)
         rows = self.turns.rows(node, gpus, record)
-        then = Then(self.clock.now_ms, self.clock.credit_ms, node.shift_ms, rows, node.seat)
+        then = Then(self.clock.now_ms, self.clock.credit_ms, node.shift_ms, rows)
         self.turns.next(node).others.append(partial(self.observations.take, record, node, observation, then))
 
     def _change_policy(self, record: Record, change: records.PolicyChange) -> None:

@@ -12,7 +12,7 @@ from processors.fault_intake import Line
 from processors.incident import NOBODY
 from processors.judges import Judges
 from processors.node_output import Cause
-from processors.node_state import AHEAD_MS, NodeState, Seat
+from processors.node_state import AHEAD_MS, NodeState
 from processors.observed import FOR_CLUSTER, OF_NODE
 from processors.signal import Report
 from schemas import records, revalidations
@@ -27,14 +27,13 @@ class Then(NamedTuple):
     """How things stood when a record came, which gets its turn later.
 
     clock_ms, credit_ms: the stream clock, and the credited time. shift_ms: what to subtract from the node's times.
-    rows: of the GPUs it names. seat: of the node's frames before it.
+    rows: of the GPUs it names.
     """
 
     clock_ms: int
     credit_ms: int
     shift_ms: int
     rows: Array
-    seat: Seat
 
 
 class Observations:
@@ -59,17 +58,17 @@ class Observations:
         self._handle.get(type(observation), self._report)(record, node, observation, then)
 
     def _inventory(self, record: Record, node: NodeState, inventory: records.Inventory, then: Then) -> None:
+        ts = min(inventory.ts - then.shift_ms, record.ts + AHEAD_MS)
         before = node.boot, node.driver_load
         restarted = any(before) and (inventory.boot, inventory.driver_load) != before
         if restarted:
-            self.judges.counters.restart(then.rows)
-            then.seat.told = None
+            self.judges.counters.restart_at(then.rows, ts)
         node.boot, node.driver_load = inventory.boot, inventory.driver_load
         known = np.array(self.roster.rows_of(node.name), "i8")
         self.judges.presence.listed(then.rows, np.setdiff1d(known, then.rows), then.credit_ms)
         self.judges.incidents.listed(inventory)
         self.out.inventory(record, inventory)
-        cause, ts = Cause(record.offset, record.ts), min(inventory.ts - then.shift_ms, record.ts + AHEAD_MS)
+        cause = Cause(record.offset, record.ts)
         self.judges.listed(cause, then.rows, inventory.gpus, ts, then.clock_ms, restarted=restarted)
         if inventory.rack or any(gpu.model or gpu.peers for gpu in inventory.gpus):  # else it tells of no unit or link
             self.out.forward(record, inventory)

@@ -102,6 +102,7 @@ class Rows:
         count = len(self.roster)
         return {
             "counters": self.counters.save(count),
+            "restart_ms": self.counters.restart_ms[:count].tobytes(),
             "board": self.board.save(count),
             "presence": self.presence.table.save(count),
             "resets": self.presence.resets.save(),
@@ -119,6 +120,7 @@ class Rows:
         self.fit()
         count = len(self.roster)
         self.counters.load(count, saved["counters"])
+        self.counters.restart_ms[:count] = np.frombuffer(saved.get("restart_ms", bytes(8 * count)), "i8")
         self.board.load(count, saved["board"])
         self.presence.table.load(count, saved["presence"])
         self.presence.resets.load(saved.get("resets", []))

@@ -62,6 +62,7 @@ def _judges(saved: dict[str, Any], kept: Container[str], rows: Array) -> dict[st
             field: [_values(blank, "?", rows), _values(base, "f8", rows)]
             for field, (blank, base) in saved["counters"].items()
         },
+        "restart_ms": _values(saved.get("restart_ms", bytes(8 * (rows.max(initial=-1) + 1))), "i8", rows),
         "board": {
             "findings": {signal: _finding(own, rows) for signal, own in board["findings"].items()},
             "verdicts": _table(board["verdicts"], rows),

@@ -14,11 +14,11 @@ from processors.frames import Frames
 from processors.layout import Shape
 from processors.moves import find_moves, misplaced
 from processors.state import Index
+from schemas.fields import NO_GAUGE
 
 Array = npt.NDArray[Any]
 
 ALL = slice(None)
-NO_VALUE = 2.0**31 - 2.0**10  # DCGM's blank 32-bit integers, as float32, and all that lies beyond
 NOTHING = np.empty((0, 0), bool)
 TICKS_FALL = "ticks must rise"
 CHANGES_FALL = "change_at must rise within the frame, behind its first tick"
@@ -48,8 +48,8 @@ class Round:
         self.ended: Array = (frames.ticks[:, -1] - frames.shift_ms).repeat(self.width)
         raw = np.frombuffer(b"".join(frames.gauge_values), "<f4")
         # A sentinel that a source has let through, or an infinity, is no measurement.
-        if raw.size and not (np.fmax.reduce(raw) < NO_VALUE and np.fmin.reduce(raw) > -NO_VALUE):
-            raw = np.where(np.abs(raw) < NO_VALUE, raw, np.float32(np.nan))
+        if raw.size and not (np.fmax.reduce(raw) < NO_GAUGE and np.fmin.reduce(raw) > -NO_GAUGE):
+            raw = np.where(np.abs(raw) < NO_GAUGE, raw, np.float32(np.nan))
         self._raw = raw.reshape(len(frames.seats), self.layout.gauge_count, self.ticks, self.width)
         self._gauges: dict[int, Array] = {}
         self.moves = find_moves(shape, frames, self.rows, counters)

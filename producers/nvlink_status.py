@@ -14,7 +14,14 @@ class NvlinkStatusOutput(ToolOutput):
     def understand(self, printed: Printed) -> tuple[list[records.Observation], list[str]]:
         status = nvlink_status.parse(printed.text)
         found: list[records.Observation] = [
-            records.LinkStatus(ts=printed.ts, cluster=self._cluster, node=self._node, uuid=gpu.uuid, links=gpu.links)
+            records.LinkStatus(
+                ts=printed.ts,
+                cluster=self._cluster,
+                node=self._node,
+                uuid=gpu.uuid,
+                model=gpu.model,
+                links=gpu.links,
+            )
             for gpu in status.gpus
         ]
         return found, status.notes

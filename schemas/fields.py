@@ -136,17 +136,18 @@ RECOVERY_ACTION = _field(1523, "GET_GPU_RECOVERY_ACTION", "GPU_RECOVERY_ACTION",
 BLANK_INT32 = 2147483632
 BLANK_INT64 = 0x7FFF_FFFF_FFFF_FFF0
 BLANK_FP64 = 140737488355328.0  # 2**47
+NO_GAUGE = 2.0**31 - 2.0**10  # BLANK_INT32 as float32 may round it: neither gauge nor flag reaches so far
+SMALL_BLANKS = frozenset(first + why for first in (BLANK_INT32, BLANK_FP64) for why in range(4))
 BLANK_TEXT = ("<<<NULL>>>", "<<<NOT_FOUND>>>", "<<<NOT_SUPPORTED>>>", "<<<NOT_PERM>>>")
 
 
 def is_blank(field: Field, value: float) -> bool:
     """Whether `value` is one of DCGM's "no value" sentinels (or NaN) for this field.
 
-    A sentinel counts only where no real value comes near it. Counters may pass 2**31 (that of a 32-bit integer), and
-    those in ns pass 2**47 (that of a double) after 39 hours. As a double, the sentinel of a 64-bit integer is 2**63.
+    Counters may pass 2**31 (that of a 32-bit integer), and those in ns pass 2**47 (that of a double) after 39 hours:
+    only the sentinels themselves are taken for none of theirs, which costs a count that is real no more than a sample.
+    As a double, the sentinel of a 64-bit integer is 2**63.
     """
-    if value != value or value >= BLANK_INT64:
+    if value != value or value >= BLANK_INT64 or value in SMALL_BLANKS:
         return True
-    if field.kind in GROWING:
-        return field.type == "d" and value >= BLANK_FP64
-    return value >= BLANK_FP64 or BLANK_INT32 <= value <= BLANK_INT32 + 3
+    return field.kind not in GROWING and value >= NO_GAUGE

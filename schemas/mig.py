@@ -2,12 +2,15 @@
 
 An instance has its own engines, and its own share of memory and cache; the instances of a GPU share the chip, its
 memory's rows and their remapping, the bus, NVLink, power, and the firmware that schedules them. So what ends an
-application stays inside, and so does an error that the GPU says it has contained. A double-bit error (48), one that
-was not contained (95), remapping (63, 64), the bus (79), NVLink (74, 144 to 150), the firmware (119, 120), and any
-code that nobody has described, condemn the GPU: too much rather than too little.
+application stays inside, and so does an error that the GPU says it has contained, unless the message asks for a
+reset: there is none of a single instance. A double-bit error (48), one that was not contained (95), remapping (63,
+64), the bus (79), NVLink (74, 144 to 150), the firmware (119, 120), and any code that nobody has described, condemn
+the GPU: too much rather than too little.
 """
 
 from __future__ import annotations
+
+from schemas import xid_message
 
 # Classes of the Xid catalogue.
 INSIDE_CLASSES = {
@@ -26,9 +29,10 @@ INSIDE_SYSTEMS = {"sm": "the multiprocessors belong to one instance"}
 GPU_INSTANCES_MAX, COMPUTE_INSTANCES_MAX = 15, 8  # their numbers are below
 
 
-def xid_stays_inside(code: int, category: str) -> bool:
+def xid_stays_inside(code: int, category: str, message: str) -> bool:
     """category: the code's class in the catalogue."""
-    return code in INSIDE_CODES or category in INSIDE_CLASSES
+    inside = code in INSIDE_CODES or category in INSIDE_CLASSES
+    return inside and xid_message.read(code, message).response is None
 
 
 def place(gi: int | None, ci: int | None) -> tuple[int, int] | None:

@@ -14,7 +14,8 @@ import re
 from typing import NamedTuple
 
 LINKS_MAX = 64
-_GPU = re.compile(r"GPU (?P<number>[0-9]{1,4}): .{0,200}?\(UUID: (?P<uuid>GPU-[0-9A-Za-z-]{1,64})\)(?P<rest>.*)")
+_UUID = r"\(UUID: (?P<uuid>GPU-[0-9A-Za-z-]{1,64})\)"
+_GPU = re.compile(rf"GPU (?P<number>[0-9]{{1,4}}): (?P<model>.{{0,200}}?) ?{_UUID}(?P<rest>.*)")
 _OTHER_GPU = re.compile(r"GPU [0-9]{1,4}: ")
 _LINK = re.compile(r"\s*Link (?P<link>[0-9]{1,4}): (?P<state>.*?)\s*")
 _RATE = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})? GB/s")
@@ -26,6 +27,7 @@ class GpuStatus(NamedTuple):
 
     uuid: str
     links: list[str]
+    model: str
 
 
 class NvlinkStatus(NamedTuple):
@@ -39,7 +41,7 @@ def parse(text: str) -> NvlinkStatus:
     """The GPUs in the order of the text. Never raises; a GPU of which nothing is said is left out, with a note."""
     found: list[GpuStatus] = []
     notes: list[str] = []
-    uuid = ""
+    uuid = model = ""
     links: dict[int, str] | None = None  # None: nothing said yet
 
     def end() -> None:
@@ -47,12 +49,12 @@ def parse(text: str) -> NvlinkStatus:
             notes.append(f"nothing is said of the links of {uuid}")
         elif uuid and links is not None:
             last = max(links, default=-1)
-            found.append(GpuStatus(uuid, [links.get(number, "unsupported") for number in range(last + 1)]))
+            found.append(GpuStatus(uuid, [links.get(number, "unsupported") for number in range(last + 1)], model))
 
     for line in text.splitlines():
         if gpu := _GPU.search(line):
             end()
-            uuid, links = gpu["uuid"], {} if _NONE_UP.search(gpu["rest"]) else None
+            uuid, model, links = gpu["uuid"], gpu["model"], {} if _NONE_UP.search(gpu["rest"]) else None
         elif _OTHER_GPU.match(line):
             end()
             uuid, links = "", None

@@ -47,6 +47,8 @@ RECOVERY_ACTIONS = {
     3: XidResponse.EVICT,  # every process with peer traffic has to go
     4: XidResponse.EVICT,
     5: XidResponse.DEGRADE,  # work of the fabric's services, not of this GPU
+    6: XidResponse.EVICT,  # a reset of the bus
+    7: XidResponse.REMOVE_NODE,  # a reboot of the system
 }
 _LABELS = {
     "none": 0,

@@ -123,8 +123,9 @@ def _take_counters(frame: frames.TelemetryFrame, values: array[float], readings:
 
 
 def _put(field: int, column: Iterable[float], readings: list[Reading]) -> None:
+    known = fields.FIELDS[field]
     for reading, value in zip(readings, column, strict=True):
-        if value == value:
-            reading.values[field] = value
-        else:
+        if fields.is_blank(known, value):
             reading.values.pop(field, None)
+        else:
+            reading.values[field] = value

@@ -315,7 +315,9 @@ def recovery(action: int, at_s: float, log: Observations) -> Observations:
         (3, 0.0, Action.EVICT),
         (4, 0.0, Action.EVICT),
         (5, 0.7, Action.MONITOR),
-        (6, 0.7, Action.MONITOR),  # nobody has told us what that is
+        (6, 0.0, Action.EVICT),
+        (7, 0.0, Action.REMOVE_NODE),
+        (8, 0.7, Action.MONITOR),  # nobody has told us what that is
         (300, 0.7, Action.MONITOR),
         (-1, 0.7, Action.MONITOR),
     ],

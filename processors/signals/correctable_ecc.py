@@ -12,8 +12,9 @@ from schemas.states import Family
 class CorrectableEcc(CounterRate):
     """Correctable memory errors per hour: single ones are normal, a high rate precedes uncorrectable ones.
 
-    Limits: product specification, section 3. The aggregate counter (312) tells the same errors without their time:
-    what it grew by while nobody looked is no rate.
+    The window moves in steps of two minutes: what is older than 58 minutes may have left it. Limits: product
+    specification, section 3. The aggregate counter (312) tells the same errors without their time: what it grew by
+    while nobody looked is no rate.
     """
 
     name = "correctable_ecc"

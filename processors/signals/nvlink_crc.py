@@ -12,7 +12,8 @@ from schemas.states import Family
 class NvlinkCrc(CounterRate):
     """NVLink CRC flit errors per hour, all links together: retransmissions slow tensor-parallel groups down.
 
-    Limits: product specification, section 3. NVLink 5 counts packets received with errors instead.
+    The window moves in steps of four minutes: what is older than 56 minutes may have left it. Limits: product
+    specification, section 3. NVLink 5 counts packets received with errors instead.
     """
 
     name = "nvlink_crc"

@@ -41,13 +41,14 @@ class NvlinkLinks(Signal):
 
     def on_report(self, report: Report, state: View, policy: Any, out: Out) -> None:
         if isinstance(report.record, records.LinkStatus):
-            links = report.record.links[:127]
+            links, told = report.record.links[:127], np.array(_wiring(report.record.model), "i1")
             up = links.count("up")
             state.up, state.down, state.most = up, links.count("down"), np.maximum(state.most, up)
-        elif isinstance(report.record, records.Inventory):
+        else:
+            assert isinstance(report.record, records.Inventory)
             wiring = [_wiring(gpu.model) for gpu in report.record.gpus]
             told = np.array([*wiring, UNKNOWN], "i1")[report.entry]
-            state.wiring = np.where(told == UNKNOWN, state.wiring, told)
+        state.wiring = np.where(told == UNKNOWN, state.wiring, told)
         self._judge(state, policy, out)
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:

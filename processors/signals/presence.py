@@ -46,7 +46,7 @@ class Presence(Signal):
         lost = (silent >= policy.failed_after_s) & fleet.expected
         if np.count_nonzero(lost):
             classes[lost & ~self._excused(fleet, policy)] = 3
-        out.judge(classes, hard=True, silent_s=silent)
+        out.judge(classes, hard=True, silent_s=np.where(never & (classes < 0), np.nan, silent))
 
     def _excused(self, fleet: Fleet, policy: Any) -> Array:
         # No GPU of its node has spoken for longer, but for the time that a driver takes to let go of one by one.
@@ -64,4 +64,4 @@ class Presence(Signal):
         return np.asarray(with_reset & in_time)
 
     def text(self, level: str, quantity: str, value: float, unit: str, limit: float | None) -> str:
-        return f"no telemetry of this GPU for {value:g} s" if value == value else "not heard of yet"
+        return f"no telemetry of this GPU for {value:g} s" if value == value else "no telemetry of this GPU yet"

@@ -20,8 +20,8 @@ WINDOW = RateWindow("warnings", slots=30, slot_s=120, dtype="u1")
 class XidRate(Signal):
     """Warning-class Xids (45, 63, 94) of one GPU within 60 minutes: each is harmless, many are not.
 
-    Those that come to several GPUs at a time, from one job, are that job's doing and do not count. Limit:
-    product specification, section 4.
+    Those that come to several GPUs at a time, from one job, are that job's doing and do not count. The window moves in
+    steps of two minutes: what is older than 58 minutes may have left it. Limit: product specification, section 4.
     """
 
     name = "xid_rate"

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from schemas.fields import BLANK_FP64, BLANK_INT32, BLANK_INT64, FIELDS, GROWING
+from schemas.fields import BLANK_FP64, BLANK_INT64, SMALL_BLANKS
 
 DOUBLE, NUMBERS = "d", "it"
 
@@ -25,17 +25,13 @@ class Value(NamedTuple):
 Values = dict[Entity, dict[int, list[Value]]]
 
 
-def measured(field: int, type: str, status: int, number: float) -> float | None:
+def measured(type: str, status: int, number: float) -> float | None:
     """`number` if it is a measurement, None if it only tells why there is none."""
     if status != 0:
         return None
     if type == DOUBLE:
         return number if number < BLANK_FP64 else None  # NaN is below nothing
-    known = FIELDS.get(field)
-    if type not in NUMBERS or number >= BLANK_INT64:
-        return None
-    growing = known is not None and known.kind in GROWING
-    return None if not growing and BLANK_INT32 <= number <= BLANK_INT32 + 3 else number
+    return None if type not in NUMBERS or number >= BLANK_INT64 or number in SMALL_BLANKS else number
 
 
 class Collector:
@@ -88,7 +84,7 @@ class Layout:
             letter = chr(type)
             if letter == DOUBLE:
                 number = self._read_double(memory, at)[-1]
-            yield field, Value(ts, measured(field, letter, status, number))
+            yield field, Value(ts, measured(letter, status, number))
 
 
 def _format(declared: Any, codes: dict[str, str]) -> str:

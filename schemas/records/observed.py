@@ -23,7 +23,11 @@ class GpuInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Inventory(Observation, kw_only=True, tag_field="kind", tag="inventory"):
-    """The GPUs of a node, complete. A new `boot` (boot id) or `driver_load` restarts volatile counters."""
+    """The GPUs of a node, complete.
+
+    With a new `boot` (boot id) or `driver_load` volatile counters count anew, in samples from `ts` on: older ones may
+    come later than this record.
+    """
 
     gpus: list[GpuInfo]
     driver: str = ""
@@ -98,10 +102,14 @@ class PolicyViolation(Observation, kw_only=True, tag_field="kind", tag="violatio
 
 
 class LinkStatus(Observation, kw_only=True, tag_field="kind", tag="links"):
-    """The NVLinks of a GPU, on change. links: "up", "down", "disabled" or "unsupported", by link number."""
+    """The NVLinks of a GPU, on change. links: "up", "down", "disabled" or "unsupported", by link number.
+
+    model: of the GPU, from sources that tell no inventory.
+    """
 
     uuid: str = ""
     bdf: str = ""
+    model: str = ""
     links: list[str]
 
 

@@ -164,7 +164,7 @@ class Assembler:
     def _take_xid(self, record: Record) -> None:
         xid = _xid(record.value)
         if self._is_mine(xid.node, Gpu(uuid=xid.uuid, bdf=xid.bdf)):
-            self._xids.add(record.ts, xid)
+            self._xids.add(xid)
             self._timeline.xid(record.ts, xid)
             self._seen(record)
 

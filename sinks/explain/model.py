@@ -94,7 +94,9 @@ class NewestRate(Shown, frozen=True, kw_only=True):
 
 
 class XidSeen(Shown, frozen=True, kw_only=True):
-    """Equal ones of this GPU. lines: as many as were printed. response: ours; nvidia_action: what NVIDIA says to do."""
+    """Equal ones of this GPU. first, last: when they happened, ms. lines: as many as were printed. response: ours;
+    nvidia_action: what NVIDIA says to do.
+    """
 
     code: int | None = None
     fault: str

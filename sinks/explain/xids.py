@@ -15,7 +15,7 @@ class XidTally:
     def __init__(self) -> None:
         self._seen: dict[tuple[str, int | None], XidSeen] = {}
 
-    def add(self, ts: int, xid: Xid) -> None:
+    def add(self, xid: Xid) -> None:
         """Of equal ones the newest response and message are shown."""
         key = xid.fault, xid.code
         lines = 1 + xid.repeats
@@ -23,7 +23,8 @@ class XidTally:
         if known is not None:
             self._seen[key] = msgspec.structs.replace(
                 known,
-                last=max(ts, known.last),
+                first=min(xid.ts, known.first),
+                last=max(xid.ts, known.last),
                 lines=known.lines + lines,
                 response=xid.response,
                 message=xid.message or known.message,
@@ -39,8 +40,8 @@ class XidTally:
             response=xid.response,
             nvidia_action=str(info.immediate_action) if info else "",
             application=info.application if info else False,
-            first=ts,
-            last=ts,
+            first=xid.ts,
+            last=xid.ts,
             lines=lines,
             message=xid.message,
         )

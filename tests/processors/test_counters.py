@@ -6,15 +6,25 @@ import math
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.counters import Counters
 from processors.testing import Observations, judge
-from schemas.fields import ECC_SBE_VOLATILE, RETIRED_SBE, ROW_REMAP_FAILURE
+from schemas.fields import (
+    ECC_SBE_VOLATILE,
+    FIELDS,
+    GPU_TEMP,
+    GROWING,
+    RETIRED_SBE,
+    ROW_REMAP_FAILURE,
+    SMALL_BLANKS,
+    Kind,
+)
 
 NAN = math.nan
-FIELDS = [ECC_SBE_VOLATILE, RETIRED_SBE, ROW_REMAP_FAILURE]  # a counter, a level, a flag
+WATCHED = [ECC_SBE_VOLATILE, RETIRED_SBE, ROW_REMAP_FAILURE]  # a counter, a level, a flag
 ROWS = 3
 
 
@@ -54,7 +64,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("restart"), st.integers(0, ROWS - 1), st.just(0), st.just(0.0)),
         st.tuples(st.just("forget"), st.integers(0, ROWS - 1), st.just(0), st.just(0.0)),
-        st.tuples(st.just("value"), st.integers(0, ROWS - 1), st.integers(0, len(FIELDS) - 1), VALUES),
+        st.tuples(st.just("value"), st.integers(0, ROWS - 1), st.integers(0, len(WATCHED) - 1), VALUES),
     ),
     max_size=60,
 )
@@ -62,8 +72,8 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_increases_are_those_of_a_single_gpu_counted_by_hand(steps: list[tuple[str, int, int, float]]) -> None:
-    counters = Counters(FIELDS, ROWS)
-    model = [[Model(field == ECC_SBE_VOLATILE) for _ in range(ROWS)] for field in FIELDS]
+    counters = Counters(WATCHED, ROWS)
+    model = [[Model(field == ECC_SBE_VOLATILE) for _ in range(ROWS)] for field in WATCHED]
     for what, row, field, value in steps:
         if what == "value":
             found = update(counters, field, [row], [value])
@@ -77,7 +87,7 @@ def test_increases_are_those_of_a_single_gpu_counted_by_hand(steps: list[tuple[s
 
 @given(st.lists(st.lists(VALUES, min_size=ROWS, max_size=ROWS), max_size=20))
 def test_gpus_do_not_influence_one_another(ticks: list[list[float]]) -> None:
-    counters, model = Counters(FIELDS, ROWS), [Model(True) for _ in range(ROWS)]
+    counters, model = Counters(WATCHED, ROWS), [Model(True) for _ in range(ROWS)]
     for values in ticks:
         found = update(counters, 0, [0, 1, 2], values)
         expected = np.array([gpu.increase(value) for gpu, value in zip(model, values, strict=True)])
@@ -90,7 +100,7 @@ BLOCK = st.lists(st.lists(VALUES, min_size=ROWS, max_size=ROWS), min_size=1, max
 @given(st.lists(st.tuples(BLOCK, st.booleans()), max_size=6))
 def test_many_ticks_at_once_are_as_one_after_the_other(blocks: list[tuple[list[list[float]], bool]]) -> None:
     """[tick][GPU]; between them a restart, or not. A field that stays blank goes along."""
-    whole, single = Counters(FIELDS, ROWS), Counters(FIELDS, ROWS)
+    whole, single = Counters(WATCHED, ROWS), Counters(WATCHED, ROWS)
     fields, rows = np.array([0, 2]), np.arange(ROWS)
     for ticks, restarts in blocks:
         values = np.stack([np.array(ticks), np.full((len(ticks), ROWS), NAN)])
@@ -108,7 +118,7 @@ def test_many_ticks_at_once_are_as_one_after_the_other(blocks: list[tuple[list[l
 
 @given(st.lists(st.lists(st.integers(0, 2**40), min_size=ROWS, max_size=ROWS), min_size=1, max_size=5))
 def test_who_only_grew(ticks: list[list[int]]) -> None:
-    counters = Counters(FIELDS, ROWS)
+    counters = Counters(WATCHED, ROWS)
     update(counters, 0, [0, 1, 2], [5.0, 5.0, 5.0])
     increases, grew = counters.update(np.array([0]), np.arange(ROWS), np.array([ticks], "f8"))
     table = np.array([[5] * ROWS, *ticks])
@@ -119,10 +129,10 @@ def test_who_only_grew(ticks: list[list[int]]) -> None:
 
 @given(st.lists(VALUES, max_size=20), st.lists(VALUES, max_size=20))
 def test_a_checkpoint_in_between_changes_nothing(before: list[float], after: list[float]) -> None:
-    counters = Counters(FIELDS, 4)
+    counters = Counters(WATCHED, 4)
     for value in before:
         update(counters, 0, [2], [value])
-    restored = Counters(FIELDS, 8)
+    restored = Counters(WATCHED, 8)
     restored.load(3, counters.save(3))
     counters.grow(8)
     for value in after:
@@ -165,7 +175,18 @@ def test_what_no_counter_can_be_is_blank() -> None:
 
 def test_counts_may_pass_what_is_no_value_elsewhere() -> None:
     assert rate(counted(2**31, 2**31 + 1)) == 1
-    assert rate(counted(2**47 - 2, 2**47 + 3)) == 5
+    assert rate(counted(2**47 - 2, 2**47 + 5)) == 7
+
+
+@pytest.mark.parametrize("sentinel", sorted(SMALL_BLANKS))
+def test_a_sentinel_that_a_source_lets_through_is_blank_in_every_field(sentinel: float) -> None:
+    steady = [id for id, field in FIELDS.items() if field.kind in (*GROWING, Kind.FLAG)]
+    log = Observations()
+    for at, value in enumerate((0, sentinel, sentinel, 0)):
+        log.frame("n1", 1.0 + at, {GPU_TEMP: 40, **dict.fromkeys(steady, value)})
+    said = judge(log.tick(6.0))
+    assert {score.score for score in said.scores} == {1.0}
+    assert {rate.value for rate in said.rates} <= {0.0, None}
 
 
 def test_a_new_boot_restarts_the_count() -> None:
@@ -176,3 +197,23 @@ def test_a_new_boot_restarts_the_count() -> None:
     assert rate(log.inventory("n1", 2.0, boot="b").frame("n1", 3.0, {ECC_SBE_VOLATILE: 5})) == 5
     log = Observations().inventory("n1", 0.5, driver_load="a").frame("n1", 1.0, {ECC_SBE_VOLATILE: 5})
     assert rate(log.inventory("n1", 2.0, driver_load="b").frame("n1", 3.0, {ECC_SBE_VOLATILE: 5})) == 5
+
+
+def test_frames_of_before_a_restart_may_come_behind_its_inventory() -> None:
+    """Agents send faults and inventory at once, and telemetry every few seconds: nothing of it is counted twice."""
+    before = [(6.0, 500), (7.0, 501)]
+    log = Observations().inventory("n1", 0.5, boot="a").frame("n1", 1.0, {ECC_SBE_VOLATILE: 500})
+    log.inventory("n1", 10.0, boot="b")
+    for at, count in before:
+        log.frame("n1", at, {ECC_SBE_VOLATILE: count}, append_s=12.0)
+    for at, count in [(10.0, 501), (11.0, 503)]:  # as many as before, and all of them new
+        log.frame("n1", at, {ECC_SBE_VOLATILE: count}, append_s=13.0)
+    assert rate(log) == 1 + 501 + 2
+
+
+@pytest.mark.parametrize(("after", "errors"), [((500, 0, 3), 3), ((500, 7, 9), 9), ((500, 500, 502), 2)])
+def test_a_restart_within_a_frame_shows_where_a_count_falls(after: tuple[int, ...], errors: int) -> None:
+    log = Observations().inventory("n1", 0.5, boot="a").frame("n1", 1.0, {ECC_SBE_VOLATILE: 500})
+    log.inventory("n1", 10.0, boot="b")
+    log.frame("n1", 11.0, {ECC_SBE_VOLATILE: after}, ticks_s=(9.0, 10.0, 11.0), append_s=12.0)
+    assert rate(log.frame("n1", 12.0, {ECC_SBE_VOLATILE: after[-1]})) == errors

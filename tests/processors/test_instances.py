@@ -85,6 +85,16 @@ def test_the_level_of_a_fault_is_its_classes(code: int, inside: bool) -> None:
         assert score.instances == []
 
 
+@pytest.mark.parametrize(("reset", "drain", "inside"), [("No", "No", True), ("Yes", "No", False), ("No", "Yes", False)])
+def test_a_contained_error_that_needs_a_reset_is_of_the_gpu(reset: str, drain: str, inside: bool) -> None:
+    """There is no reset of one instance."""
+    message = f"Contained: LTC (0x3,0x4). RST: {reset}, D-RST: {drain}"
+    said = judge(alive(begin().fault(NODE, 11, 94, gi=1, ci=0, message=message), 12, 20))
+    change = said.conditions[-1]
+    assert (change.score, change.action) == ((1.0, Action.NONE) if inside else (0.0, Action.EVICT))
+    assert said.latest[KEY].instances == []
+
+
 def test_every_code_that_says_nothing_of_instances_is_of_the_gpu() -> None:
     for code in (31, 43, 48, 79):
         score = newest(alive(begin().fault(NODE, 11, code), 12, 15))

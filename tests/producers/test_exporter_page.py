@@ -61,7 +61,8 @@ def test_sentinels_are_blank(number: str) -> None:
 
 
 def test_a_counter_may_pass_the_sentinel_of_smaller_integers() -> None:
-    assert value(read(f"DCGM_FI_DEV_PCIE_REPLAY_COUNTER{{{A}}} 2147483632"), 202) == 2147483632
+    assert value(read(f"DCGM_FI_DEV_PCIE_REPLAY_COUNTER{{{A}}} 2147483632"), 202) is None
+    assert value(read(f"DCGM_FI_DEV_PCIE_REPLAY_COUNTER{{{A}}} 2147483636"), 202) == 2147483636
 
 
 def test_a_gpu_that_lacks_a_field_is_blank_there() -> None:

@@ -38,7 +38,9 @@ def said(observed: list[Observed], kind: str, type_: Any) -> list[Any]:
 def test_the_links_of_each_gpu_as_of_when_the_file_was_written(tmp_path: Path) -> None:
     path = write(tmp_path / "dgx7.txt", STATUS)
     (links,) = said(check_source(lambda: NvlinkStatusOutput(path)), "links", records.LinkStatus)
-    assert links == records.LinkStatus(ts=1000 * WRITTEN_S, node="dgx7", uuid=UUID, links=["up", "down"])
+    assert links == records.LinkStatus(
+        ts=1000 * WRITTEN_S, node="dgx7", uuid=UUID, model="NVIDIA H100 80GB HBM3", links=["up", "down"]
+    )
 
 
 def test_what_was_measured_between_two_gpus(tmp_path: Path) -> None:

@@ -43,17 +43,26 @@ def test_sentinels_are_blank(field: int, sentinel: float) -> None:
     assert is_blank(FIELDS[field], sentinel)
 
 
-@pytest.mark.parametrize("sentinel", [140737488355328.0, 140737488355331.0])
-def test_the_sentinel_of_doubles_is_a_number_for_integers_that_grow(sentinel: float) -> None:
-    """A GPU that was held back for 39 hours, in ns."""
-    assert is_blank(FIELDS[POWER], sentinel)
-    assert is_blank(FIELDS[GPU_TEMP], sentinel)
-    assert not is_blank(FIELDS[THERMAL_VIOLATION], sentinel)
+SMALL = [2147483632 + why for why in range(4)] + [140737488355328.0 + why for why in range(4)]
 
 
-def test_a_small_sentinel_is_blank_for_gauges_and_a_number_for_counters() -> None:
-    assert is_blank(FIELDS[GPU_TEMP], 2147483634)
-    assert not is_blank(FIELDS[ECC_SBE_VOLATILE], 2147483634)
+@pytest.mark.parametrize("sentinel", SMALL)
+def test_small_sentinels_are_blank_in_every_field(sentinel: float) -> None:
+    assert [field.name for field in FIELDS.values() if not is_blank(field, sentinel)] == []
+
+
+@pytest.mark.parametrize("value", [2147483631, 2147483636, 140737488355327.0, 140737488355332.0])
+def test_what_lies_beside_a_small_sentinel_is_a_count(value: float) -> None:
+    """2**47 ns: a GPU that was held back for 39 hours."""
+    assert not is_blank(FIELDS[THERMAL_VIOLATION], value)
+    assert not is_blank(FIELDS[ECC_SBE_VOLATILE], value)
+
+
+@pytest.mark.parametrize("value", [2.0**31, 140737488355332.0, 2.0**50])
+def test_no_gauge_lies_beyond_a_sentinel(value: float) -> None:
+    """Gauges travel as float32, in which the sentinel of 32-bit integers is 2**31."""
+    assert is_blank(FIELDS[POWER], value)
+    assert is_blank(FIELDS[GPU_TEMP], value)
 
 
 @pytest.mark.parametrize("value", [0, -12, 85, 2**31 - 17, 2**40])

@@ -10,9 +10,14 @@ from schemas.nvlink_status import GpuStatus, parse
 
 A = "GPU-00000000-0000-4000-8000-00000000000a"
 B = "GPU-00000000-0000-4000-8000-00000000000b"
+H100 = "NVIDIA H100 80GB HBM3"
 
 
-def gpu(uuid: str, *states: str, number: int = 0, model: str = "NVIDIA H100 80GB HBM3", first: int = 0) -> str:
+def status(uuid: str, links: list[str]) -> GpuStatus:
+    return GpuStatus(uuid, links, H100)
+
+
+def gpu(uuid: str, *states: str, number: int = 0, model: str = H100, first: int = 0) -> str:
     lines = [f"GPU {number}: {model} (UUID: {uuid})"]
     lines += [f"\t Link {link}: {state}" for link, state in enumerate(states, first)]
     return "\n".join(lines) + "\n"
@@ -20,7 +25,7 @@ def gpu(uuid: str, *states: str, number: int = 0, model: str = "NVIDIA H100 80GB
 
 def test_a_rate_is_up_and_inactive_is_down() -> None:
     text = gpu(A, "26.562 GB/s", "<inactive>", "50 GB/s") + gpu(B, *["25.781 GB/s"] * 18, number=1)
-    assert parse(text) == ([GpuStatus(A, ["up", "down", "up"]), GpuStatus(B, ["up"] * 18)], [])
+    assert parse(text) == ([status(A, ["up", "down", "up"]), status(B, ["up"] * 18)], [])
 
 
 @pytest.mark.parametrize(
@@ -33,29 +38,29 @@ def test_a_rate_is_up_and_inactive_is_down() -> None:
 )
 def test_a_gpu_with_no_link_up_says_so_in_words(said: str) -> None:
     assert parse(gpu(A).rstrip() + said + "\n" + gpu(B, "50 GB/s", number=1)).gpus == [
-        GpuStatus(A, []),
-        GpuStatus(B, ["up"]),
+        status(A, []),
+        status(B, ["up"]),
     ]
 
 
 def test_of_a_gpu_of_which_nothing_is_said_nothing_is_told() -> None:
-    assert parse(gpu(A) + gpu(B, "50 GB/s")) == ([GpuStatus(B, ["up"])], [f"nothing is said of the links of {A}"])
+    assert parse(gpu(A) + gpu(B, "50 GB/s")) == ([status(B, ["up"])], [f"nothing is said of the links of {A}"])
 
 
 def test_a_state_that_nobody_knows_is_unknown() -> None:
     assert parse(gpu(A, "50 GB/s", "dreaming")) == (
-        [GpuStatus(A, ["up", "unknown"])],
+        [status(A, ["up", "unknown"])],
         [f"unknown states among the links of {A}"],
     )
 
 
 def test_links_without_a_gpu_are_nobodys() -> None:
     found = parse(gpu(A, "50 GB/s") + "GPU 1: Fixture\n Link 0: <inactive>\n")
-    assert found == ([GpuStatus(A, ["up"])], ["a GPU without a UUID: 'GPU 1: Fixture'"])
+    assert found == ([status(A, ["up"])], ["a GPU without a UUID: 'GPU 1: Fixture'"])
 
 
 def test_a_number_that_is_left_out_is_no_link() -> None:
-    assert parse(gpu(A, "50 GB/s", first=2)).gpus == [GpuStatus(A, ["unsupported", "unsupported", "up"])]
+    assert parse(gpu(A, "50 GB/s", first=2)).gpus == [status(A, ["unsupported", "unsupported", "up"])]
 
 
 @given(st.text())
@@ -67,4 +72,4 @@ def test_any_text_can_be_parsed(text: str) -> None:
 def test_nothing_valid_is_lost_beside_what_is_not(noise: str, up: int) -> None:
     states = ["50 GB/s"] * up + ["<inactive>"] * (18 - up)
     found = parse(f"{noise}\n{gpu(A, *states)}\nGPU 9: {noise}")
-    assert GpuStatus(A, ["up"] * up + ["down"] * (18 - up)) in found.gpus
+    assert status(A, ["up"] * up + ["down"] * (18 - up)) in found.gpus

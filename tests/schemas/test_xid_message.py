@@ -191,7 +191,9 @@ def test_what_a_line_asks_for_and_says(line: str) -> None:
         (3, "evict"),
         (4, "evict"),
         (5, "degrade"),
-        (6, "degrade"),
+        (6, "evict"),
+        (7, "remove_node"),
+        (8, "degrade"),
         (None, "degrade"),
     ],
 )
@@ -203,7 +205,7 @@ def test_of_number_and_words_that_disagree_the_graver_holds() -> None:
     message = "GPU recovery action changed from 0x0 (None) to {}"
     assert respond(154, message.format("0x0 (Node Reboot Required)")) == "remove_node"
     assert respond(154, message.format("0x1 (None)")) == "evict"
-    assert respond(154, message.format("0x7 (Drain P2P)")) == "evict"
+    assert respond(154, message.format("0x9 (Drain P2P)")) == "evict"
 
 
 def test_an_nvlink_error_evicts_if_fatal_and_is_never_ignored_unread() -> None:

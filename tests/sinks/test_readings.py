@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from schemas import fields, frames
 from schemas.log import Record
 from schemas.records import Gpu
@@ -49,6 +51,13 @@ def test_counters_that_stay_blank_stay_away():
     for seq in (1, 2):
         readings.take(frame(seq, {fields.ECC_SBE_VOLATILE: [NAN, 1.0]}, ticks=[seq]))
     assert values(readings) == {"GPU-a": {}, "GPU-b": {fields.ECC_SBE_VOLATILE: 1.0}}
+
+
+@pytest.mark.parametrize("sentinel", [2147483634, 2.0**47 + 1, 2.0**63, float("inf")])
+def test_a_sentinel_that_a_source_lets_through_is_blank(sentinel):
+    readings = Readings()
+    readings.take(frame(1, {fields.GPU_TEMP: [sentinel, 60.0], fields.ECC_DBE_VOLATILE: [1.0, sentinel]}, ticks=[1]))
+    assert values(readings) == {"GPU-a": {fields.ECC_DBE_VOLATILE: 1.0}, "GPU-b": {fields.GPU_TEMP: 60.0}}
 
 
 def test_a_double_and_a_reordered_frame_change_nothing():

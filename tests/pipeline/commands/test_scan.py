@@ -145,6 +145,30 @@ def test_what_has_passed_by_now_is_shown_and_counts_no_more(
     assert report["here"]["models"] == {"NVIDIA H100 80GB HBM3": 2}
 
 
+FATAL = "20034, Fatal, Link 61 LTSSM Fault Up"
+ABORTS_JOBS = "12028, Non-fatal, Link 61 egress PRIV error"
+HARMLESS = "20001, Non-fatal, Link 61 TX Replay Error"
+
+
+@pytest.mark.parametrize(
+    ("said", "unwell"),
+    [
+        ([(3, FATAL)], True),
+        ([(3, ABORTS_JOBS)], True),
+        ([(3, HARMLESS)], False),
+        ([(3, ABORTS_JOBS), (5, HARMLESS)], False),  # an hour and more has passed
+        ([(3, FATAL), (5, HARMLESS)], True),
+    ],
+)
+def test_switches_count_although_their_faults_name_no_gpu(
+    run: Run, tmp_path: Path, said: list[tuple[int, str]], unwell: bool
+) -> None:
+    head = "2026-01-02T0{}:04:05,678901+00:00 nvidia-nvswitch3: SXid (PCI:0000:86:00.0): {}\n"
+    (tmp_path / "switch.log").write_text("".join(head.format(hour, text) for hour, text in said))
+    code, out, _ = run("--kernel-log", "switch.log", "--json")
+    assert (code, json.loads(out)["unwell_switches"]) == (int(unwell), ["0000:86:00"] if unwell else [])
+
+
 def test_damage_is_seen_at_once(nvml: Nvml, kernel: Callable[..., None], run: Run) -> None:
     nvml.gpus[1].values[145] = (ULL, 1)
     code, out, _ = run("--seconds", "1")

@@ -17,9 +17,10 @@ def inventory(log: Observations, at_s: float, *models: str) -> Observations:
     return log.report(at_s, records.Inventory(ts=ms(at_s), node="n1", gpus=listed))
 
 
-def links(log: Observations, at_s: float, *states: str, of: int = 0) -> Observations:
+def links(log: Observations, at_s: float, *states: str, of: int = 0, model: str = "") -> Observations:
     named = gpu("n1", of)
-    return log.report(at_s, records.LinkStatus(ts=0, node="n1", uuid=named.uuid, bdf=named.bdf, links=list(states)))
+    told = records.LinkStatus(ts=0, node="n1", uuid=named.uuid, bdf=named.bdf, model=model, links=list(states))
+    return log.report(at_s, told)
 
 
 def told(up: int, down: int = 0, disabled: int = 0, unsupported: int = 0) -> list[str]:
@@ -50,6 +51,13 @@ def seen(log: Observations, of: int = 0, until_s: float = 100.0) -> list[Reason]
 def test_the_links_of_an_h100(states: list[str], level: str | None, text: str) -> None:
     found = seen(links(inventory(Observations(), 1.0, H100), 2.0, *states))
     assert [(why.level, why.text) for why in found] == ([(level, text)] if level else [])
+
+
+def test_the_model_may_come_with_the_links_alone() -> None:
+    """A file of `nvidia-smi nvlink --status` is all that there is of some machines."""
+    log = links(Observations(), 2.0, *told(16, 2), model=H100)
+    assert [why.value for why in seen(log)] == [2.0]
+    assert seen(links(Observations(), 2.0, *told(0, 12), model=CARD)) == []
 
 
 @pytest.mark.parametrize("model", [CARD, "", "NVIDIA X999"])

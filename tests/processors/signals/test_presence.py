@@ -43,6 +43,8 @@ def test_a_gpu_that_only_the_kernel_has_named_is_never_more_than_unknown() -> No
 def test_a_gpu_of_which_only_others_have_told_was_never_healthy() -> None:
     """A list, its links or a harmless Xid are no telemetry: no weight is given out, and none is frozen."""
     told = Observations().inventory("n1", 0.0).fault("n1", 1.0, 13).ticks(1.0, 40.0)
-    assert {score.condition for score in judge(told).scores} == {"unknown"}
+    said = judge(told).scores
+    assert {score.condition for score in said} == {"unknown"}
+    assert {reason.text for score in said for reason in score.reasons} == {"no telemetry of this GPU yet"}
     told.frame("n1", 41.0, {GPU_TEMP: [50]}).ticks(41.0, 50.0)
     assert judge(told).scores[-1].condition == "healthy"

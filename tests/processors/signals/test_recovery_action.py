@@ -17,8 +17,8 @@ ACTIONS: list[tuple[float | None, float, Action]] = [
     (3, 0.0, Action.EVICT),
     (4, 0.0, Action.EVICT),
     (5, 0.7, Action.MONITOR),
-    (6, 0.7, Action.MONITOR),
-    (7, 0.7, Action.MONITOR),
+    (6, 0.0, Action.EVICT),
+    (7, 0.0, Action.REMOVE_NODE),
     (99, 0.7, Action.MONITOR),
 ]
 

@@ -60,12 +60,14 @@ class Told:
         )  # fmt: skip
         self.say("decisions", said, ms)
 
-    def xid(self, ms: int, code: int, uuid: str = "GPU-1", bdf: str = "", repeat: bool = False) -> None:
+    def xid(
+        self, ms: int, code: int, uuid: str = "GPU-1", bdf: str = "", repeat: bool = False, late_ms: int = 0
+    ) -> None:
         said = records.Xid(
             ts=ms, cluster="c", node="n1", uuid=uuid, bdf=bdf, fault="xid", code=code, severity="critical",
             response="evict", meaning=f"meaning of {code}", repeat=repeat,
         )  # fmt: skip
-        self.say("xids", said, ms, "n1")
+        self.say("xids", said, ms + late_ms, "n1")
 
     def explanation(self, policy: dict[str, Any] | None = POLICY) -> Explanation:
         return self.assembler.explanation("a test", policy, None, [])
@@ -176,6 +178,15 @@ def test_xids_of_this_gpu_with_what_the_catalogue_says() -> None:
         "Xid 31: meaning of 31, response evict",
         "Xid 48: meaning of 48, response evict",
     ]
+
+
+def test_xids_of_an_old_log_have_its_times() -> None:
+    """They are read, and so said, long after they happened, and not always in their order."""
+    told = Told()
+    for ms in (T0 + 6_000, T0, T0 + 3_000):
+        told.xid(ms, 119, late_ms=55_000_000)
+    (xid,) = told.explanation().xids
+    assert (xid.lines, xid.first, xid.last) == (3, T0, T0 + 6_000)
 
 
 def test_who_it_is_comes_from_the_inventory_of_its_node() -> None:
