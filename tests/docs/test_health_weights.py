@@ -62,7 +62,7 @@ def test_the_scheduler_places_requests_and_refuses_them_in_words(kafka: Kafka, s
             continue
         assert answer == "more to worker-0"
         scheduler.stdin.close()
-        assert scheduler.wait(timeout=20) == 0
+        assert scheduler.wait(timeout=60) == 0
 
 
 def test_waiting_for_a_drained_gpu_under_asyncio(kafka: Kafka, source):
@@ -75,7 +75,7 @@ def test_waiting_for_a_drained_gpu_under_asyncio(kafka: Kafka, source):
         done, _ = await asyncio.wait([waiting], timeout=0.5)
         assert not done
         await publish(kafka, [decision(1, 0.0, cause=3)])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await waiting
 
     asyncio.run(drain())
