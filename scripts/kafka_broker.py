@@ -31,7 +31,7 @@ COORDINATES = (
     "org.apache.logging.log4j:log4j-slf4j-impl:2.25.1",
 )
 CLUSTER_ID = "R1BVLVZpdGFscy1kZXYtMQ"
-START_S = 60.0
+START_S = 120.0
 HOST = "127.0.0.1"
 
 # What is small, quick or single here is what a test can wait for; nothing of it concerns what is promised.
@@ -141,7 +141,7 @@ class Broker:
             self._process = None
 
 
-def tool(name: str, *arguments: str, timeout_s: float = 60.0) -> str:
+def tool(name: str, *arguments: str, timeout_s: float = 180.0) -> str:
     """What one of Kafka's own command line tools prints: `tool("org.apache.kafka.tools.TopicCommand", ...)`."""
     jars, archive = prepared()
     argv = [*java(), f"-XX:SharedArchiveFile={archive}", "-cp", jars, name, *arguments]

@@ -42,6 +42,9 @@ from sinks.commander.sink import CommanderSink
 from sinks.metrics import MetricsSink
 from tests.sinks.commander.cases import eviction, order
 
+# Whoever comes first waits for a broker, and for some thirty of Kafka's own tools, each of which is a Java.
+pytestmark = pytest.mark.timeout(1800)
+
 USERS = ("admin", "nobody", *acls.ROLES)
 STORE_PASSWORD = "certificates"
 SASL = "org.apache.kafka.common.security.plain.PlainLoginModule required"
@@ -156,7 +159,7 @@ async def first(kafka: Kafka, topic: str, group: str) -> bytes:
         enable_auto_commit=False,
         isolation_level="read_committed",
     )
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         await consumer.start()
         try:
             message = await consumer.getone()
@@ -169,7 +172,7 @@ async def first(kafka: Kafka, topic: str, group: str) -> bytes:
 async def seen(kafka: Kafka, topic: str) -> None:
     """Look at the topic without any group."""
     consumer = AIOKafkaConsumer(kafka.topic(topic), **kafka.client(), auto_offset_reset="earliest")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         try:
             await consumer.start()
             await consumer.getone()

@@ -116,7 +116,7 @@ def test_who_meets_the_fence_between_two_topics_is_fenced_too(kafka: Kafka, monk
 
     async def slowly(self: AIOKafkaProducer, *batch: Any, **where: Any) -> Any:
         sent = await send_batch(self, *batch, **where)
-        await asyncio.sleep(0.5)  # as where the next topic has to be asked for: the first is refused meanwhile
+        await asyncio.wait([sent])  # as where the next topic has to be asked for: the first is refused meanwhile
         return sent
 
     async def steps(log: KafkaLog) -> str:
