@@ -19,8 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 
 KAFKA = "4.3.1"
 # kafka-clients is named: without it an older one is chosen, and the broker dies at its start.
@@ -33,6 +34,7 @@ COORDINATES = (
 CLUSTER_ID = "R1BVLVZpdGFscy1kZXYtMQ"
 START_S = 120.0
 HOST = "127.0.0.1"
+PORTS = range(20_000, 32_768)
 
 # What is small, quick or single here is what a test can wait for; nothing of it concerns what is promised.
 SETTINGS = {
@@ -53,6 +55,9 @@ SETTINGS = {
     "log.cleaner.backoff.ms": "500",
     "log.initial.task.delay.ms": "1000",
 }
+
+
+_given: set[int] = set()
 
 
 class BrokerFailed(Exception):
@@ -212,10 +217,17 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on and that was not given before.
+
+    Below those that Linux gives by itself to whoever wants any port: it is still free when it is needed.
+    """
+    while True:
+        port = SystemRandom().choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def listening(port: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from pipeline.kafka.settings import Kafka
 from pipeline.kafka.testing import decision, publish
+from scripts.kafka_broker import free_port
 
 NOBODY = "no healthy GPUs available: 2 workers, each with a GPU of weight 0: 1 degraded, 1 failed"
 PAGE = (Path(__file__).resolve().parents[2] / "docs/health-weights.md").read_text("utf-8")
@@ -29,8 +29,7 @@ def source(request, kafka: Kafka):
         code = example("kafka").replace("127.0.0.1:9092", kafka.bootstrap)
         yield code.replace('prefix="gpu-vitals."', f'prefix="{kafka.prefix}"')
         return
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     words = ["sink", "decisions", "--listen", str(port), "--bootstrap", kafka.bootstrap, "--prefix", kafka.prefix]
     with subprocess.Popen([sys.executable, "-m", "pipeline", *words], stderr=subprocess.DEVNULL) as server:
         yield example("http").replace("9109", str(port))
