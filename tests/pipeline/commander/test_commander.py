@@ -233,6 +233,7 @@ async def ended(*processes):
     return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
 
 
+@pytest.mark.timeout(1800)  # three processes for each step
 def test_wherever_the_commander_dies_each_order_is_done_once(kafka: Kafka, machine, key) -> None:
     """At each of its steps; then two go on at the same time."""
 

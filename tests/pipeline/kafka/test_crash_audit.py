@@ -186,7 +186,9 @@ def test_whatever_dies_committed_outputs_are_those_of_an_undisturbed_run(tmp_pat
         for agent in deployment.agents:
             agent.end(signal.SIGTERM)
         asyncio.run(stepped(kafka))
-        decided = [record.offset for record in asyncio.run(committed_records(kafka, topics.DECISIONS, 0)) if record.value]
+        decided = [
+            record.offset for record in asyncio.run(committed_records(kafka, topics.DECISIONS, 0)) if record.value
+        ]
         deployment.wait_for(lambda: deployment.shown()[-1:] == decided[-1:])
         for process in deployment.processes:
             process.end(signal.SIGTERM)

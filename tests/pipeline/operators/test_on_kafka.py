@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.app import cancel
 from pipeline.cli import main
+from pipeline.kafka import reading
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.log import KafkaLog
 from pipeline.kafka.settings import Kafka
@@ -38,8 +39,8 @@ def call(kafka: Kafka, capfdbinary: pytest.CaptureFixture[bytes]) -> Call:
     return run
 
 
-async def stages(kafka: Kafka) -> None:
-    """Both stages over what is on Kafka, for long enough to come to the end of it and to judge."""
+async def stages(kafka: Kafka, until: Callable[[], Awaitable[bool]]) -> None:
+    """Both stages over what is on Kafka, until that is so."""
     log, ingress = KafkaLog(kafka), KafkaIngress(kafka)
     running = []
     for stage in STAGES:
@@ -49,10 +50,22 @@ async def stages(kafka: Kafka) -> None:
             running.append(
                 asyncio.create_task(run_task(stage.part(number), partial(stage.make, number), log, ticks=ticks))
             )
-    await asyncio.sleep(9.0)
+    async with asyncio.timeout(120.0):
+        while not await until():
+            await asyncio.sleep(0.2)
     await cancel(*running)
     await log.close()
     await ingress.close()
+
+
+async def newest(kafka: Kafka, topic: str) -> dict[str, Any]:
+    """What stands on the topic, by key."""
+    found: dict[str, Any] = {}
+    places = (await reading.partitions(kafka, topic))[topic]
+    async with reading.opened(kafka) as reader:
+        async for _, messages in reader.read(await reader.kept(places)):
+            found |= {message.key.decode(): json.loads(message.value) for message in messages if message.value}
+    return found
 
 
 async def fleet(kafka: Kafka) -> None:
@@ -71,14 +84,24 @@ def test_words_reach_the_cluster_stage_and_are_seen(
     kafka: Kafka, call: Call, settled: Callable[[Kafka, str], Awaitable[None]]
 ) -> None:
     uuid = gpu("n1", 0).uuid
+
+    async def decided() -> bool:
+        return {uuid, gpu("n1", 1).uuid} <= {*await newest(kafka, topics.DECISIONS)}
+
     asyncio.run(fleet(kafka))
-    asyncio.run(stages(kafka))
+    asyncio.run(stages(kafka, decided))
     hold = call("hold", "--all", "--note", "trial", "--author", "ann")
     drain = call("drain", "--gpu", uuid, "--node", "n1", "--author", "ann")
     assert (hold["node"], drain["node"], drain["uuid"]) == ("", "n1", uuid)
 
+    async def heard() -> bool:
+        words = [
+            word for brakes in (await newest(kafka, topics.BRAKES)).values() for word in brakes.get("standing", [])
+        ]
+        return len(words) == 2 and bool(await newest(kafka, topics.EVICTIONS))
+
     async def judged() -> None:
-        await stages(kafka)
+        await stages(kafka, heard)
         await settled(kafka, topics.BRAKES)
 
     asyncio.run(judged())
