@@ -27,7 +27,7 @@ COMPOSE = Path(__file__).parents[2] / "compose"
 SETTINGS_FILE = "/etc/gpu-vitals/gpu-vitals.toml"
 BROKER_ADDRESS = "kafka:19092"
 NO_SETTINGS = {"CLUSTER_ID", "KAFKA_HEAP_OPTS", "KAFKA_LOG_DIRS"}  # of the image, not of the broker
-START_S = 90.0
+START_S = 180.0
 
 
 class Process(NamedTuple):
@@ -49,7 +49,7 @@ class Process(NamedTuple):
         kind, program, *arguments = self.declared["healthcheck"]["test"]
         assert (kind, program) == ("CMD", "python")
         arguments = [each.replace(f":{self.inside}/", f":{self.port}/") for each in arguments]
-        return subprocess.run([sys.executable, *arguments], capture_output=True, timeout=20).returncode == 0
+        return subprocess.run([sys.executable, *arguments], capture_output=True, timeout=60).returncode == 0
 
     def stop(self) -> int:
         """Its exit status; raises TimeoutExpired where Docker would kill it."""

@@ -15,6 +15,7 @@ import yaml
 from scripts.kafka_broker import free_port
 from tests.compose.stack import COMPOSE, eventually, running
 
+pytestmark = pytest.mark.timeout(1200)  # whoever comes first waits until all of it runs
 OF_PROMETHEUS = ("_bucket", "_sum", "_count")  # what a histogram's name ends in
 
 

@@ -41,7 +41,7 @@ def ready(base):
 
 
 def eventually(holds):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)

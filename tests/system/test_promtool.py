@@ -38,7 +38,7 @@ def scraped(*args, until):
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
             address = re.search(r"http://[\d.:]+/metrics", process.stderr.readline())[0]
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while True:
                 with urlopen(address, timeout=5) as answer:
                     page = answer.read().decode()
