@@ -241,7 +241,8 @@ def test_a_worker_commits_outputs_positions_and_states_in_one_transaction(guarde
             if checkpoint:
                 task.restore(checkpoint)
             batches = log.read(part, position)
-            batch = await anext(batches)
+            while not (batch := await anext(batches)):
+                pass  # nothing has come for a second
             await batches.aclose()
             task.step(batch)
             last = batch[-1]

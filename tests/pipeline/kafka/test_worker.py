@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
+from pipeline.kafka import reading, wire
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.settings import Kafka
 from pipeline.log import Entry
@@ -175,14 +176,7 @@ def test_what_is_too_large_for_the_log_becomes_a_dead_letter_and_the_rest_goes_o
 
 
 async def all_records(kafka: Kafka, topic: str) -> list:
-    from pipeline.kafka.log import KafkaLog
-    from schemas.log import Part
-
-    log, found = KafkaLog(kafka, linger_s=0.0), []
-    for partition in range(kafka.partitions if topics.TOPICS[topic].spread else 1):
-        async for batch in log.read(Part("reader", topic, partition), 0):
-            if not batch:
-                break
-            found += batch
-    await log.close()
-    return found
+    places = (await reading.partitions(kafka, topic))[topic]
+    async with reading.opened(kafka) as reader:
+        spans = await reader.kept(places)
+        return [wire.record(message) async for _, messages in reader.read(spans) for message in messages]
