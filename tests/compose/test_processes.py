@@ -117,7 +117,7 @@ def prometheus(stack, directory):
         process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
 
     def ask(what):
-        with urlopen(f"http://127.0.0.1:{port}/api/v1/{what}", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/api/v1/{what}", timeout=60) as answer:
             return json.load(answer)["data"]
 
     try:
@@ -125,7 +125,7 @@ def prometheus(stack, directory):
         yield ask
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
 def here(stack, job):
