@@ -75,8 +75,8 @@ class Timed(KafkaIngress):
 
     acknowledged: dict[int, float] = {}
 
-    async def append(self, topic: str, entries: Sequence[Entry], source: str = "", position: str | None = None) -> None:
-        await super().append(topic, entries, source, position)
+    async def append(self, topic: str, entries: Sequence[Entry]) -> None:
+        await super().append(topic, entries)
         now = time.perf_counter()
         for entry in entries:
             if entry.kind == "kernel" and (found := NUMBER.search(entry.value)):

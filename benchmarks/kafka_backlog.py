@@ -25,7 +25,7 @@ from benchmarks.kafka_processes import wait, worker
 from benchmarks.kafka_readers import faults_seen
 from pipeline.clock import wall_ms
 from pipeline.kafka.settings import Kafka
-from processors.ingest import decode_frame
+from processors.frame import decode_frame
 from schemas.log import Record
 from schemas.topics import DECISIONS, OBSERVATIONS
 

@@ -28,6 +28,7 @@ from producers.host import hostname
 from producers.source import Observed, Source
 from producers.supervisor import supervise
 from schemas import records, topics
+from schemas.counts import counted
 from schemas.sources import AGENT
 from sinks.http import HttpServer, Pages
 
@@ -82,7 +83,7 @@ class Agent:
         helpers = [asyncio.create_task(each) for each in work]
         stopped = asyncio.create_task(stop.wait())
         ended = asyncio.create_task(self._ended(runs))
-        self._watchdog.ready(f"{len(runs)} sources, spool {self._spool.store.where}")
+        self._watchdog.ready(f"{counted(len(runs), 'source')}, spool {self._spool.store.where}")
         try:
             await _first_failure_or(stopped, [ended, *helpers])
         finally:
@@ -196,13 +197,14 @@ async def tell_losses(spool: Spool, node: str, cluster: str) -> None:
     lost, untold = spool.store.lost, spool.store.untold
     if not untold:
         return
+    dropped = counted(untold, "observation was", "observations were")
     status = records.SourceStatus(
         ts=wall_ms(),
         cluster=cluster,
         node=node,
         source=OWN,
         state="ok",
-        detail=f"{untold} observations were dropped or damaged in the spool before they could be sent",
+        detail=f"{dropped} dropped or damaged in the spool before they could be sent",
         lost=untold,
     )
     told = spool.numbering.stamp(Observed(node, "source", records.encode(status)))

@@ -21,6 +21,7 @@ from producers.numbering import Numbering
 from producers.source import Source
 from producers.supervisor import supervise
 from schemas import records, topics
+from schemas.counts import counted
 from sinks.sink import Sink
 
 POLL_S = 0.05
@@ -121,8 +122,10 @@ class App:
             if not each.stats.restores:
                 found[f"stage {each.stage.name}"] = "has not started yet"
             elif each.lag > BEHIND or each.stats.muted:
-                found[f"stage {each.stage.name}"] = f"{each.lag} records behind"
-        found |= {f"sink {name}": f"{lag} records behind" for name, lag in self._sink_lags.items() if lag > BEHIND}
+                found[f"stage {each.stage.name}"] = f"{counted(each.lag, 'record')} behind"
+        found |= {
+            f"sink {name}": f"{counted(lag, 'record')} behind" for name, lag in self._sink_lags.items() if lag > BEHIND
+        }
         return found
 
     def now(self) -> int:

@@ -144,7 +144,7 @@ def in_our_words(problem: click.ClickException) -> UsageProblem:
             similar = most_similar(problem.option_name, problem.possibilities) or problem.possibilities[0]
             return UsageProblem(text, f"an option with a similar name exists: `{similar}`")
     else:
-        text = problem.format_message().rstrip(".").replace("\n", " ")
-        text = text[:1].lower() + text[1:]
+        text = " ".join(problem.format_message().rstrip(".").split())
+        text = (text[:1].lower() + text[1:]).replace("integer range", "integer").replace("float range", "number")
     path = problem.ctx.command_path if isinstance(problem, click.UsageError) and problem.ctx else "gpu-vitals"
     return UsageProblem(text, f"`{path} --help` lists what it takes")

@@ -10,7 +10,7 @@ import msgspec
 
 from pipeline.clock import wall_ms
 from pipeline.errors import UsageProblem
-from pipeline.log import Entry, Ingress, Unavailable
+from pipeline.log import Entry, SourceIngress, Unavailable
 from producers.source import Observed
 from schemas import records, topics
 
@@ -27,7 +27,7 @@ class Intake:
     sources: the newest status of each source that has told one. outage: why nothing can be appended now.
     """
 
-    def __init__(self, log: Ingress, policy: records.PolicyChange | None, own_clock: bool) -> None:
+    def __init__(self, log: SourceIngress, policy: records.PolicyChange | None, own_clock: bool) -> None:
         self._log = log
         self._policy = policy
         self._own_clock = own_clock

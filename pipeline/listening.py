@@ -21,6 +21,7 @@ from producers.machine import Machine
 from producers.source import Ended, Observed, Source
 from producers.watched import WATCHED, in_words
 from schemas import frames, records
+from schemas.counts import counted
 
 SECONDS = 5.0
 CATCH_UP_S = 30.0  # for what the kernel has said since the machine started
@@ -180,7 +181,8 @@ def _untold(said: Sequence[Observed]) -> list[str]:
     untold = [field for field in WATCHED if field in asked - told]
     if not (told and untold):
         return []
-    return [f"{len(untold)} of {len(asked)} fields have no value here, which is no fault: {in_words(untold)}"]
+    lacking = counted(len(untold), f"of {len(asked)} fields has", f"of {len(asked)} fields have")
+    return [f"{lacking} no value here, which is no fault: {in_words(untold)}"]
 
 
 def _lists(observed: Observed) -> bool:

@@ -55,7 +55,15 @@ class Log(Protocol):
 
 
 class Ingress(Protocol):
-    """The other side: where sources put what they saw."""
+    """The other side: where entries are put."""
+
+    async def append(self, topic: str, entries: Sequence[Entry]) -> None:
+        """Append `entries` in order. Raises Unavailable: any of them may be there."""
+        ...
+
+
+class SourceIngress(Ingress, Protocol):
+    """Where sources put what they saw, and how far they have read for it."""
 
     async def append(self, topic: str, entries: Sequence[Entry], source: str = "", position: str | None = None) -> None:
         """Append `entries` and remember `position` of `source`, together or not at all. Raises Unavailable."""

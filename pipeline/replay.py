@@ -19,6 +19,7 @@ from pipeline.runner import run_task
 from pipeline.topology import STAGES, Stage
 from processors.task import Task
 from schemas import records, topics
+from schemas.counts import counted
 from schemas.log import Output, Part, Record
 from schemas.recording import Digest, RunningDigest
 
@@ -202,6 +203,6 @@ class Check:
             return
         self.differences.append(
             f"{stage}: what offsets {recorded.from_offset} to {recorded.next_offset - 1} caused differs: "
-            f"{recorded.outputs} outputs recorded, {replayed.outputs} replayed"
+            f"{counted(recorded.outputs, 'output')} recorded, {replayed.outputs} replayed"
         )
         self._waiting[stage].clear()

@@ -7,6 +7,8 @@ import re
 import time
 from collections.abc import Callable
 
+from schemas.counts import counted
+
 MINUTE_S = 60.0
 KEPT_MAX = 256  # different lines
 _NUMBER = re.compile(r"\d+")
@@ -59,7 +61,7 @@ class Sparing(logging.Handler):
     def _write(self, record: logging.LogRecord, more: int) -> None:
         if more:
             record = logging.makeLogRecord(record.__dict__)
-            record.msg, record.args = f"{record.getMessage()} ({more} times more within a minute)", ()
+            record.msg, record.args = f"{record.getMessage()} ({counted(more, 'time')} more within a minute)", ()
         self._handler.handle(record)
 
 

@@ -55,16 +55,36 @@ class SqliteHistory:
             row = db.execute(query, (node,)).fetchone()
         return row[0] if row else None
 
-    def _read(self, db: sqlite3.Connection, asked: Asked, take: Take) -> None:
-        """Batch by batch: no lock is held for long, and the writer may go on."""
+    def since(self, topics: Sequence[str], ms: int) -> dict[str, int]:
+        """Behind the newest record of each of `topics` that is older than `ms`, by append time."""
+        newest = 'SELECT "offset" FROM {} WHERE ts < ? ORDER BY "offset" DESC LIMIT 1'
+        with self._opened() as db:
+            there = self._there(db, topics)
+            rows = {topic: db.execute(newest.format(table(topic)), (ms,)).fetchone() for topic in there}
+        return {topic: row[0] + 1 if (row := rows.get(topic)) else 0 for topic in topics}
+
+    def news(self, begin: dict[str, int], stage: str, take: Take) -> int:
+        """Hands over what has come from `begin` on, which it moves on; returns where `stage` has committed to go on.
+
+        All that the stage's records before that have caused has been handed over.
+        """
+        with self._opened() as db:
+            row = db.execute("SELECT next_offset FROM positions WHERE stage = ? AND partition = 0", (stage,)).fetchone()
+            for topic in self._there(db, list(begin)):
+                begin[topic] = self._read(db, Asked(topic), take, begin[topic])
+        return row[0] if row else 0
+
+    def _read(self, db: sqlite3.Connection, asked: Asked, take: Take, begin: int = 0) -> int:
+        """Batch by batch: no lock is held for long, and the writer may go on. Returns where it goes on itself."""
         choice, values = _choice(asked)
         query = f'SELECT {COLUMNS} FROM {table(asked.topic)} WHERE "offset" > ?{choice} ORDER BY "offset" LIMIT ?'
-        offset = -1
+        offset = begin - 1
         while rows := db.execute(query, (offset, *values, BATCH_RECORDS)).fetchall():
             for at, ts, key, kind, packed, value, *by in rows:
                 origin = Origin(*by) if by[0] else None
                 take(asked.topic, Record(at, ts, key, kind, self._unpack(value) if packed else value, origin))
             offset = rows[-1][0]
+        return offset + 1
 
     def _there(self, db: sqlite3.Connection, topics: Sequence[str]) -> list[str]:
         names = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

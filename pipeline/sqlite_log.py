@@ -24,7 +24,7 @@ CHECKPOINTS_KEPT = 2
 
 
 class SqliteLog:
-    """A `Log` and an `Ingress` in the data directory `directory`, which is made if missing.
+    """A `Log` and a `SourceIngress` in the data directory `directory`, which is made if missing.
 
     clock: append time (ms) of entries that bring none. observations_bytes_max: what `prune` leaves of the
     observations, as far as no stage needs more. linger_s: how long a reader that was woken waits for more to
@@ -115,7 +115,7 @@ class SqliteLog:
                 )
         self._wake(*by_topic)
 
-    # --- Ingress --------------------------------------------------------------------------------------
+    # --- SourceIngress --------------------------------------------------------------------------------
 
     async def append(self, topic: str, entries: Sequence[Entry], source: str = "", position: str | None = None) -> None:
         with self._file.transaction() as db:

@@ -19,6 +19,7 @@ from processors.heard import Heard
 from processors.scopes import Unit
 from processors.storm import Storm, StormSaved
 from processors.windows_of_work import is_open
+from schemas.counts import counted
 from schemas.records import Brakes as Told
 from schemas.records import Standing, gpu_key
 
@@ -191,11 +192,12 @@ class Brakes:
             return f"window: such steps begin {', '.join(limits.windows)} UTC"
         own = int(member.key in tally.steps)
         if limits.gpus_max is not None and len(tally.steps) - own >= limits.gpus_max:
-            return f"{budget.BUDGET}: {len(tally.steps) - own} GPUs are in such a step, at most {limits.gpus_max}"
+            busy = counted(len(tally.steps) - own, "GPU is", "GPUs are")
+            return f"{budget.BUDGET}: {busy} in such a step, at most {limits.gpus_max}"
         unit = budget.full(scopes.units(member.change, self.groups), tally.steps.used, limits, own)
         if unit is not None:
             most = budget.unit_limit(unit.kind, limits)
-            return f"{budget.BUDGET}:{unit}: at most {most} GPUs of it may be in such a step"
+            return f"{budget.BUDGET}:{unit}: at most {counted(most or 0, 'GPU')} of it may be in such a step"
         return ""
 
     def _hold_on(self, member: Member) -> Standing | None:

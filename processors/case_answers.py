@@ -12,6 +12,7 @@ from processors.case_recovery import count, diagnose, give_up, mend, quarantined
 from processors.case_steps import for_order, move, note_late, stray
 from processors.cluster_policy import Policy
 from schemas.commands import RESET
+from schemas.counts import counted
 from schemas.states import Step
 
 
@@ -73,7 +74,9 @@ def _failed(case: Case, event: Answered, policy: Policy) -> Moved:
 def _refused(case: Case, event: Answered, policy: Policy) -> Moved:
     result, case = event.result, answered(case)
     if result.reason in orders.POINTLESS or case.tries >= policy.workflow.order_tries:
-        return quarantined(case, f"its node refuses, after {case.tries} tries: {orders.said(result)}")
+        return quarantined(
+            case, f"its node refuses, after {counted(case.tries, 'try', 'tries')}: {orders.said(result)}"
+        )
     retry_ms = event.at_ms + round(1000 * policy.workflow.cool_down_s)
     waits = f"another try of its order: {orders.said(result)}"
     detail = f"refused, nothing was done: {orders.said(result)}"

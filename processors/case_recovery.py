@@ -36,6 +36,7 @@ from processors.case_steps import (
 from processors.cluster_policy import Policy
 from processors.gate import is_exhausted, resets
 from schemas.commands import RESET
+from schemas.counts import counted
 from schemas.states import Step
 
 JUDGED_FIT = "a judgement that finds it fit"
@@ -52,7 +53,8 @@ def set_off(case: Case, event: Admitted, policy: Policy) -> Moved:
     """let through the second gate: removed, if a scheduler answers, then mended; given up, after too many tries"""
     case = replace(case, node=event.node, tied=event.tied)
     if is_exhausted(case, event.at_ms, policy):
-        tried = f"tried {case.lately(event.at_ms, policy)} times within {policy.workflow.attempts_days:g} days"
+        tried, days = counted(case.lately(event.at_ms, policy), "time"), policy.workflow.attempts_days
+        tried = f"tried {tried} within {days:g} day{'' if days == 1 else 's'}"
         why = f"{tried}, and {case.fault or 'it'} came back"
         return give_up(case, why) if case.hard else quarantined(case, why)
     if policy.workflow.acknowledged:

@@ -7,6 +7,7 @@ counted, and of resolved ones a node keeps the newest few.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -15,10 +16,10 @@ import numpy.typing as npt
 
 from processors.board import Board
 from processors.incident import NOBODY, Incident, Trace, gpus_of, record, same
-from processors.ingest import Roster
 from processors.node_incidents import Key, NodeIncidents
 from processors.node_output import Cause, NodeOutput
 from processors.policy import NodePolicy
+from processors.roster import Roster
 from processors.signal import Signal
 from schemas.records import Gpu, Inventory, gpu_key
 from schemas.states import Action, Family, Level
@@ -39,6 +40,7 @@ class Incidents:
         self.out = out
         self._nodes: dict[str, NodeIncidents] = {}
         self._touched: list[tuple[str, Incident]] = []
+        self._rest_ms: dict[str, float] = {}  # of nodes: the stream clock before which the timer finds nothing to do
         self._xid = next((at for at, signal in enumerate(signals) if signal.name == "xid"), None)
         self.apply(NodePolicy())
 
@@ -46,9 +48,11 @@ class Incidents:
         self._quiet_ms = round(1000 * policy.incident_quiet_s)
         self._reopen_ms = round(1000 * policy.incident_reopen_s)
         self._window_ms = round(1000 * policy.incident_window_s)
+        self._rest_ms.clear()
 
     def listed(self, inventory: Inventory) -> None:
         peers = {gpu.uuid: sorted(gpu.peers) for gpu in inventory.gpus if gpu.peers}
+        self._wake(inventory.node)
         if peers or inventory.node in self._nodes:
             self._of(inventory.node).peers = peers
 
@@ -80,6 +84,7 @@ class Incidents:
         trace.last, trace.over = max(trace.last, ts), False
         incident.active_ms = max(incident.active_ms, clock_ms)
         incident.unsaid = True
+        self._wake(node)
         if len(of.open) > 1:
             self._join(of, node, incident)
         return True
@@ -113,6 +118,7 @@ class Incidents:
                 trace = self._finding(at, row, ts, mild=at not in down)
                 standing.add(trace.what)
                 self._found(node, trace, clock_ms)
+        self._wake(node)
         evicted = self._xid in down
         for incident in self._of(node).open:
             for trace in incident.traces:
@@ -160,6 +166,7 @@ class Incidents:
         of = self._nodes.get(node)
         if of is None:
             return
+        self._wake(node)
         for incident in [*of.open]:
             for trace in incident.traces:
                 if trace.row == row and (operator or not trace.standing):
@@ -227,6 +234,7 @@ class Incidents:
     def _touch(self, node: str, incident: Incident | None) -> None:
         if incident is not None:
             self._touched.append((node, incident))
+            self._wake(node)
 
     def say(self, cause: Cause, clock_ms: int) -> Array:
         """Tell what is new beyond counts. Returns the rows of GPUs that it concerns, rising."""
@@ -262,10 +270,10 @@ class Incidents:
 
     def timer(self, cause: Cause, now_ms: int) -> None:
         """Resolve what has come to rest, tell how counts have grown, forget what is long over."""
-        for node in sorted(self._nodes):
+        for node in sorted(node for node in self._nodes if self._rest_ms.get(node, 0) <= now_ms):
             of = self._nodes[node]
             for incident in [*of.open]:
-                if not incident.standing and now_ms - incident.active_ms >= self._quiet_ms:
+                if now_ms - incident.active_ms >= self._quiet_ms and not incident.standing:
                     self._resolve(of, node, incident, now_ms)
                 elif incident.unsaid and now_ms - incident.said_ms >= COUNTS_EVERY_MS:
                     self._tell(cause, node, incident, now_ms, always=True)
@@ -276,6 +284,18 @@ class Incidents:
                 of.told.clear()
             if of.empty:
                 del self._nodes[node]
+            else:
+                self._rest_ms[node] = self._busy_again_ms(of)
+
+    def _wake(self, node: str) -> None:
+        self._rest_ms.pop(node, None)
+
+    def _busy_again_ms(self, of: NodeIncidents) -> float:
+        """When the timer has something to do next if nothing comes before: most incidents stand for long, and rest."""
+        moments = [each.resolved_ms + self._reopen_ms for each in of.resolved]
+        moments += [each.active_ms + self._quiet_ms for each in of.open if not each.standing]
+        moments += [each.said_ms + COUNTS_EVERY_MS for each in of.open if each.unsaid]
+        return min(moments, default=math.inf)
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -283,4 +303,5 @@ class Incidents:
         return {node: msgspec.to_builtins(self._nodes[node]) for node in sorted(self._nodes)}
 
     def load(self, saved: dict[str, Any]) -> None:
+        self._rest_ms.clear()
         self._nodes = {node: msgspec.convert(of, NodeIncidents) for node, of in saved.items()}

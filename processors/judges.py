@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from processors import policy as policies
 from processors.fault_intake import FaultIntake
+from processors.frames import Frames
 from processors.incidents import Incidents
-from processors.ingest import Frames, Roster, Shape
 from processors.judgement import Judgement, Levels, Tick
+from processors.layout import Shape
 from processors.node_output import WHOLE, Cause, Instance, NodeOutput
 from processors.policy import Policy
+from processors.roster import Roster
 from processors.rows import Rows
 from processors.signal import Event, Report, Signal
 from processors.state import View

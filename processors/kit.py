@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-import numpy as np
-
-from processors.judgement import Judgement
+from processors.kit_declaration import check_declaration
 from processors.kit_samples import NODE, REPORTS, Draw, Stream, values_of
+from processors.kit_watch import HOOKS, watched
 from processors.node import NodeTask
 from processors.signal import Signal
-from processors.state import Column
 from processors.testing import Observations, Said, Values, gpu, judge
-from schemas.fields import FIELDS, Kind
+from schemas.fields import FIELDS
 from schemas.log import Checkpoint, Record
 from schemas.records import Gpu
 
-BYTES_MAX = 1024  # of state per GPU, for one signal; all of them together shall stay below 2 KB
-HOOKS = ("on_samples", "on_change", "on_event", "on_report", "on_timer", "on_restore")
 CODES = (31, 43, 45, 48, 63, 64, 79, 94, 119, 154, 999)
 FRAME_S = 5
 FRAMES = 12
@@ -37,7 +31,7 @@ def check_signal(signal_class: type[Signal], *, seed: int = 1) -> None:
     GPUs, and the GPU that stood in the slot before, have no influence; it judges by classes -1 to 3, one for each
     GPU at hand.
     """
-    _check_declaration(signal_class)
+    check_declaration(signal_class)
     story = _Story(signal_class, seed)
     story.check_hooks()
     story.check_blanks()
@@ -46,44 +40,6 @@ def check_signal(signal_class: type[Signal], *, seed: int = 1) -> None:
     story.check_batches()
     story.check_neighbours()
     story.check_replacement()
-
-
-# --- what it declares ----------------------------------------------------------------------------------------
-
-
-def _check_declaration(signal_class: type[Signal]) -> None:
-    name = signal_class.name
-    plain = name.isidentifier() and name == name.lower()
-    assert plain, f"a name is a lower-case identifier, not {name!r}"
-    assert (signal_class.__doc__ or "").strip(), f"{name}: its docstring is its documentation"
-    for type_ in signal_class.reads:
-        assert type_ in REPORTS, f"{name}: signals are not handed records of type {type_.__name__}"
-    for field in signal_class.fields:
-        assert field in FIELDS, f"{name}: {field} is no DCGM field that we know (schemas/fields.py)"
-        assert FIELDS[field].kind is not Kind.TEXT, f"{name}: {FIELDS[field].name} is text, which frames do not carry"
-    assert all(isinstance(column, Column) for column in signal_class.columns.values()), f"{name}: columns are Columns"
-    size = sum(column.bytes_per_gpu for column in signal_class.columns.values())
-    assert size <= BYTES_MAX, f"{name}: {size} bytes of state per GPU, more than {BYTES_MAX}"
-
-    policy = signal_class.Policy
-    assert issubclass(policy, msgspec.Struct), f"{name}: Policy is a msgspec.Struct"
-    assert policy.__struct_config__.frozen, f"{name}: Policy is frozen"
-    assert policy.__struct_config__.forbid_unknown_fields, f"{name}: Policy forbids unknown fields, for typing errors"
-    try:
-        values = policy()
-    except TypeError as error:
-        raise AssertionError(f"{name}: every key of Policy has a default: {error}") from None
-    for value in (1.0, math.nan) if signal_class.required else (1.0,):  # NaN: what is required and cannot be told
-        for limit in (None, 5.0):
-            text = signal_class().text("warning", "value_count", value, "", limit)
-            assert isinstance(text, str), f"{name}: text() says it in words, not as {text!r}"
-            assert text, f"{name}: text() says something, with a limit or without"
-    builtins = msgspec.to_builtins(values)
-    assert msgspec.convert(builtins, policy) == values, f"{name}: Policy survives builtins"
-    assert msgspec.json.decode(msgspec.json.encode(values), type=policy) == values, f"{name}: Policy survives JSON"
-
-
-# --- what it does --------------------------------------------------------------------------------------------
 
 
 class _Story:
@@ -155,7 +111,7 @@ class _Story:
     def check_hooks(self) -> None:
         """Its hooks are called, and say what may be said."""
         called: set[str] = set()
-        task = NodeTask(signals=(_watched(self.signal_class, called)(),))
+        task = NodeTask(signals=(watched(self.signal_class, called)(),))
         judge(self.usual(), task)
         judge(self.told(self.samples(1, self.seed), [gpu(NODE)], self.seed + 7), task)
         overridden = {hook for hook in HOOKS if getattr(self.signal_class, hook) is not getattr(Signal, hook)}
@@ -272,43 +228,3 @@ def _without_growth(signal_class: type[Signal]) -> type[Signal]:
             super().on_change(*arguments)
 
     return Plain
-
-
-def _watched(signal_class: type[Signal], called: set[str]) -> type[Signal]:
-    """The signal, with its hooks noted in `called` and everything that it says checked."""
-
-    def watch(hook: str) -> Any:
-        original = getattr(signal_class, hook)
-
-        def watched(self: Signal, *arguments: Any) -> None:
-            called.add(hook)
-            *others, out = arguments
-            original(self, *others, _Checked(signal_class.name, out))
-
-        return watched
-
-    overridden = {hook: watch(hook) for hook in HOOKS if getattr(signal_class, hook) is not getattr(Signal, hook)}
-    return type(signal_class.__name__, (signal_class,), overridden)
-
-
-class _Checked:
-    """`Out` that takes only what may be said."""
-
-    def __init__(self, name: str, out: Judgement) -> None:
-        self._name = name
-        self._out = out
-
-    def judge(self, classes: Any, *, where: Any = None, **said: Any) -> None:
-        evidence = {key: value for key, value in said.items() if key not in ("action", "hard", "corruption", "anew")}
-        size = self._out.size if where is None else len(where)
-        given = np.asarray(classes)
-        assert given.dtype.kind in "iu", f"{self._name}: classes are integers, not {given.dtype}"
-        assert given.shape in ((), (size,)), f"{self._name}: {given.shape} classes for {size} GPUs"
-        assert ((given >= -1) & (given <= 3)).all(), f"{self._name}: classes are -1 to 3, not {sorted(set(given.flat))}"
-        if where is not None:
-            rising = np.diff([-1, *where, self._out.size]) > 0
-            assert rising.all(), f"{self._name}: `where` holds rising positions of GPUs at hand, not {where}"
-        assert len(evidence) <= 1, f"{self._name}: one value to judge by, not {sorted(evidence)}"
-        for key, value in evidence.items():
-            assert np.shape(value) in ((), (size,)), f"{self._name}: {key} has {np.shape(value)} values for {size} GPUs"
-        self._out.judge(classes, where=where, **said)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from processors.counters import Counters
-from processors.ingest import Frames, Shape
+from processors.frames import Frames
+from processors.layout import Shape
 
 Array = npt.NDArray[Any]
 

@@ -13,12 +13,13 @@ from typing import Any
 from processors import checkpoints
 from processors import policy as policies
 from processors.heard import Heard
-from processors.ingest import NodeState, Roster
 from processors.judges import GRID_MS, Judges
 from processors.node_output import Cause
+from processors.node_state import NodeState
 from processors.numbering import fresh
 from processors.observations import Observations, Then
 from processors.observed import named, observed
+from processors.roster import Roster
 from processors.signal import Signal, discover
 from processors.stream_clock import CREDIT_MS, StreamClock
 from processors.telemetry import Telemetry

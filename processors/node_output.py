@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 from processors.board import ACTIONS, Board
 from processors.heard import STAGE
-from processors.ingest import Roster
 from processors.instances import Instances
 from processors.policy import unit
 from processors.prediction.predictions import Foretold
 from processors.prediction.words import in_words
 from processors.revalidation import Episode
+from processors.roster import Roster
 from schemas import records, topics
 from schemas.dead_letters import letter
 from schemas.log import Output, Record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processors.ingest import NodeState
+from processors.node_state import NodeState
 
 
 def fresh(node: NodeState, epoch: int, seq: int, counts: dict[str, int], *, faults: bool) -> bool:

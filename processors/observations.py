@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from processors.fault_intake import Line
 from processors.incident import NOBODY
-from processors.ingest import AHEAD_MS, NodeState, Seat
 from processors.judges import Judges
 from processors.node_output import Cause
+from processors.node_state import AHEAD_MS, NodeState, Seat
 from processors.observed import FOR_CLUSTER, OF_NODE
 from processors.signal import Report
 from schemas import records, revalidations

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from processors.ingest import check_distinct, check_numbers
+from processors.roster import check_distinct
 from processors.versions import check_version
 from schemas import recording, records
 from schemas.log import Record
@@ -64,6 +64,17 @@ def observed(record: Record) -> Any:
     if found.node:
         check_key(record, found.node)
     return found
+
+
+def check_numbers(observed: Any) -> None:
+    """Raises ValueError for a number in a record that no time, counter or code can be."""
+    for field in observed.__struct_fields__:
+        value = getattr(observed, field)
+        if isinstance(value, int) and abs(value) > 2**53:
+            raise ValueError(f"{field} is out of range: {value}")
+    code = getattr(observed, "code", None)
+    if code is not None and not 0 <= code < 2**31:
+        raise ValueError(f"no Xid has the code {code}")
 
 
 def check_key(record: Record, node: str) -> None:

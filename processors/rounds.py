@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from processors.board import Board
 from processors.counters import Counters
-from processors.ingest import Layout
 from processors.judgement import Judgement, Levels, Tick, Trial
+from processors.layout import Layout
 from processors.signal import Signal
 from processors.state import BlockView, Index, Table, View
 from processors.waves import ALL, BlockWave, Round, RoundWave

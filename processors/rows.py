@@ -8,12 +8,12 @@ import numpy as np
 
 from processors.board import Board
 from processors.counters import Counters
-from processors.ingest import Roster
 from processors.instances import Instances
 from processors.policy import Policy
 from processors.prediction.predictions import Predictions
 from processors.presence import Presence
 from processors.revalidation import Revalidations
+from processors.roster import Roster
 from processors.rounds import Rounds
 from processors.signal import Signal
 from processors.state import Table

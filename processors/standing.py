@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from processors.signal import Fleet, Out, Signal, Wave
-from processors.state import Column, View
+from processors.signal import Fleet, Growth, Out, Signal, Trial, Wave
+from processors.state import BlockView, Column, View
 
 
 class Standing(Signal):
@@ -29,6 +29,18 @@ class Standing(Signal):
             now = wave[field]
             setattr(state, name, np.where(np.isnan(now), getattr(state, name), now))
         self.judge(state, policy, out)
+
+    def on_growth(self, growth: Growth, state: View, policy: Any, trial: Trial) -> None:
+        ticks = len(growth.moved)
+        before = BlockView(state, ticks)
+        block = {name: getattr(before, name) for name in self.columns}
+        for name, field in self.kept.items():
+            now = growth[field]
+            block[name] = np.where(np.isnan(now), block[name], now).astype(self.columns[name].dtype)
+        self.judge(View(block, slice(None), {}, slice(None)), policy, trial)
+        for name in self.kept:
+            newest = block[name].reshape(ticks, -1)[-1]
+            setattr(state, name, np.where(trial.steady, newest, getattr(state, name)))
 
     def on_timer(self, fleet: Fleet, state: View, policy: Any, out: Out) -> None:
         if fleet.new_policy:

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from processors.ingest import (
-    AHEAD_MS,
-    Frame,
-    Layout,
-    NodeState,
-    Seat,
-    Shape,
-    check_sizes,
-    decode_frame,
-    gpu_list,
-    read_layout,
-)
+from processors.frame import Frame, check_sizes, decode_frame, gpu_list
 from processors.judges import Judges
+from processors.layout import Layout, Shape, read_layout
+from processors.node_state import AHEAD_MS, NodeState, Seat
 from processors.numbering import fresh
 from processors.observed import check_key
 from processors.stream_clock import StreamClock

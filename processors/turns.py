@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from processors.ingest import Frames, NodeState, Shape
+from processors.frames import Frames
 from processors.judges import Judges
+from processors.layout import Shape
 from processors.node_output import Cause
+from processors.node_state import NodeState
 from processors.stream_clock import StreamClock
 from processors.waves import unsound
 from schemas import records

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from processors.counters import Counters
-from processors.ingest import Frames, Shape
+from processors.frames import Frames
+from processors.layout import Shape
 from processors.moves import find_moves, misplaced
 from processors.state import Index
 

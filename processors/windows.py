@@ -16,8 +16,8 @@ class Foreseen(NamedTuple):
     """What counting a whole frame would do to the windows of N GPUs; see `RateWindow.foresee`.
 
     bounds: [K, N] sums between which all those of the frame lie. simple: [N] whether that holds: nothing but the
-    slot at hand and the next one is counted for, and neither is full. sums, slot: in the end. cell, full: of the slot
-    at hand, and what it then holds; after: of the next one, 0 where it is not reached.
+    slot at hand and the next one is counted for. sums, slot: in the end. cell, full: of the slot at hand, and what it
+    then holds; after: of the next one, 0 where it is not reached.
     """
 
     bounds: Array
@@ -80,21 +80,23 @@ class RateWindow:
         sums, slot = getattr(state, self.name), getattr(state, f"{self.name}_slot")
         ring = getattr(state, f"{self.name}_ring")
         rows, cell = ring.positions(), slot % self.slots
+        held = ring.array[cell, rows]
         whole = np.minimum(counts, self.slot_max).astype("i8")
         here = whole.sum(axis=0)
         newest = ts[-1] if moved[-1].all() else np.where(moved, ts, 0).max(axis=0)
         steps = newest // self.slot_ms - slot
         if steps.max() <= 0:
-            full = ring.array[cell, rows] + here
-            return Foreseen(np.stack([sums, sums + here]), full <= self.slot_max, sums + here, slot, cell, full)
+            full = np.minimum(held + here, self.slot_max)
+            end = sums + (full - held)
+            return Foreseen(np.stack([sums, end]), np.ones(len(rows), bool), end, slot, cell, full)
         after = np.where(ts >= (slot + 1) * self.slot_ms, whole, 0).sum(axis=0)
-        here -= after
-        full = ring.array[cell, rows] + here
-        before, steps = sums + here, np.maximum(steps, 0)
+        full = np.minimum(held + (here - after), self.slot_max)
+        after = np.minimum(after, self.slot_max)
+        before, steps = sums + (full - held), np.maximum(steps, 0)
         leaves = ring.array[(cell + 1) % self.slots, rows]
-        left = ring.array[:, rows].sum(axis=0, dtype="i8") + here - leaves
+        left = ring.array[:, rows].sum(axis=0, dtype="i8") + (full - held) - leaves
         left = np.where((steps > 0) & (before > 0), left, before)
-        simple = (steps <= min(1, self.slots - 1)) & (full <= self.slot_max) & (after <= self.slot_max)
+        simple = steps <= min(1, self.slots - 1)
         bounds = np.stack([sums, before, left, left + after])
         return Foreseen(bounds, simple, left + after, slot + steps, cell, full, after)
 

@@ -13,6 +13,7 @@ from producers.prometheus_text import Page, parse
 from producers.scrape import Fetched, fetch, parse_url, read_file
 from producers.source import Ended, Observed, Source, SourceError
 from schemas import frames, records
+from schemas.counts import counted
 
 TIMEOUT_S = 5.0
 WAIT_S = 1.0
@@ -164,6 +165,8 @@ def _troubles(fetched: Fetched, page: Page, reading: Reading) -> Iterable[str]:
     if fetched.cut:
         yield fetched.cut
     if page.broken:
-        yield f"{len(page.broken)} lines are no metrics, the first is {page.broken[0][:80]!r}"
+        broken = counted(len(page.broken), "line is no metric", "lines are no metrics")
+        yield f"{broken}, the first is {page.broken[0][:80]!r}"
     if reading.unidentified:
-        yield f"{reading.unidentified} samples name no UUID, so that nobody can tell whose they are"
+        unidentified = counted(reading.unidentified, "sample names", "samples name")
+        yield f"{unidentified} no UUID, so that nobody can tell of which GPU"

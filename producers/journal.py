@@ -14,6 +14,7 @@ from producers.journal_entry import Entry, read_entry
 from producers.kernel_faults import IDENTITY_MARK, KIND, KernelReader
 from producers.source import Observed, Source, SourceError
 from schemas import records
+from schemas.counts import counted
 
 PROGRAM = "journalctl"
 OUTPUT = (
@@ -149,7 +150,7 @@ class Journal(Source):
         if not self._bad or now < self._tell_at:
             return []
         lost, self._bad, self._tell_at = self._bad, 0, now + TELL_EVERY_MS
-        return [self._say(f"{lost} lines of {PROGRAM} were no entries of a journal", lost)]
+        return [self._say(f"{counted(lost, 'line')} of {PROGRAM}: no entries of a journal", lost)]
 
     def _say(self, detail: str, lost: int = 0) -> Observed:
         status = records.SourceStatus(

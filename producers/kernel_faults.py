@@ -6,6 +6,7 @@ from datetime import tzinfo
 
 from producers.host import MachineTimezone, now_ms
 from schemas import records
+from schemas.counts import counted
 from schemas.kernel_lines import KernelEvent, LineReader, decode
 
 KIND = "kernel"
@@ -71,7 +72,9 @@ class KernelReader:
         if self._lines.assumed_year:
             said.append("times without a year lie in the newest year that is not in the future")
         if self.untimed:
-            said.append(f"{self.untimed} faults without a time have that of the file")
+            said.append(
+                f"{counted(self.untimed, 'fault without a time has', 'faults without a time have')} that of the file"
+            )
         return "; ".join(said)
 
     def feed(self, line: bytes, *, otherwise_ms: int, boot_ms: int | None = None) -> list[records.KernelFault]:

@@ -13,6 +13,7 @@ from producers.host import boot_ms, hostname, now_ms
 from producers.kernel_faults import IDENTITY_MARK, KIND, KernelReader
 from producers.source import Observed, Source, SourceError
 from schemas import records
+from schemas.counts import counted
 from schemas.sources import PERMISSION
 
 RECORD_BYTES_MAX = 16_384  # the kernel writes up to 8 KiB
@@ -136,7 +137,7 @@ class Kmsg(Source):
             node=self._node,
             source=self.name,
             state="ok",
-            detail=f"the kernel overwrote {lost} records before they were read",
+            detail=f"the kernel overwrote {counted(lost, 'record')} that nobody had read",
             lost=lost,
         )
         return [Observed(self._node, "source", records.encode(status))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from schemas import fields
+from schemas.counts import counted
 
 NAMES_MAX = 6
 
@@ -59,10 +60,12 @@ WATCHED: tuple[int, ...] = tuple(sorted(SPECIFIED + CORRECTED))
 
 
 def in_words(some: Collection[int]) -> str:
-    """The names of `some` of them, in their order; the first few, and how many more there are."""
+    """The names of `some` of them, in their order, one for all links; the first few, and how many fields more."""
     ids = [id for id in WATCHED if id in some]
     names = [fields.FIELDS[id].name.removeprefix("DCGM_FI_DEV_") for id in ids if id not in fields.NVLINK_CRC_FLIT]
-    if set(fields.NVLINK_CRC_FLIT) <= set(ids):
-        names.append("NVLINK_CRC_FLIT_ERROR_COUNT of each link")
-    more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
-    return ", ".join(names[:NAMES_MAX]) + more
+    links = len(ids) - len(names)
+    shown = names[:NAMES_MAX]
+    more = len(names) - len(shown)
+    if links:
+        shown.append(f"NVLINK_CRC_FLIT_ERROR_COUNT of {counted(links, 'link')} ({counted(links, 'field')})")
+    return ", ".join(shown) + (f" and {more} more" if more else "")

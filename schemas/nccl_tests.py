@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from schemas.counts import counted
 from schemas.kernel_lines import canonical_bdf
 from schemas.measured import Measured, Place, Report, gb_per_s
 
@@ -58,7 +59,7 @@ def _read(run: list[str], measured: list[Measured], notes: list[str]) -> None:
             names = header[0].lstrip("#").split()
             width, columns = len(names), [at for at, name in enumerate(names) if name == "busbw"]
         elif wrong := _WRONG.search(line):
-            notes.append(f"{wrong['count']} values came out wrong")
+            notes.append(f"{counted(int(wrong['count']), 'value')} came out wrong")
         elif columns and (row := _ROW.search(line)):
             cells = row["cells"].split()
             figures = [gb_per_s(cells[at]) for at in columns] if len(cells) >= width else []
@@ -70,6 +71,8 @@ def _read(run: list[str], measured: list[Measured], notes: list[str]) -> None:
     elif not all(place.bdf for place in gpus):
         notes.append("GPUs are named by bus number alone: take NCCL tests that print whole PCI addresses")
     elif len(gpus) != 2:
-        notes.append(f"a run of {len(gpus)} GPUs measures no pair: run it with two at a time, or nvbandwidth")
+        notes.append(
+            f"a run of {counted(len(gpus), 'GPU')} measures no pair: run it with two at a time, or nvbandwidth"
+        )
     else:
         measured.append(Measured(gpus[0], gpus[1], best))

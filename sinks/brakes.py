@@ -24,7 +24,7 @@ def families(brakes: Iterable[Brakes]) -> Iterator[Metric]:
     budgets = [(each.cluster, use) for each in known for use in each.budgets if not UNIT & set(use.name.split()[1:2])]
     yield gauge(
         "gpu_vitals_budget_used",
-        "GPUs or nodes that count against a budget.",
+        "GPUs or nodes that count against a budget; hard faults go out regardless, and may pass it.",
         ("cluster", "budget"),
         [((cluster, use.name), use.used) for cluster, use in budgets],
     )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.text import Text
 
+from schemas.counts import counted
 from schemas.records import Decision, Reason, Xid, gpu_key
 from schemas.states import CaseState, Condition
 from sinks.view import Change, Facts, View
@@ -60,7 +61,7 @@ def _header(view: View, facts: Facts, width: int) -> Iterator[Text]:
     name, _, version = facts.policy.partition("@")
     seen = f"event time {_clock(facts.event_ms, '%Y-%m-%d %H:%M:%S')}" if facts.event_ms else ""
     yield Text.assemble(
-        (f"{_count(len(view.scores), 'GPU')} on {_count(nodes, 'node')}", "bold"),
+        (f"{counted(len(view.scores), 'GPU')} on {counted(nodes, 'node')}", "bold"),
         f"  policy {name}@{version[:6]}  {seen}",
     )
     for note in facts.notes:
@@ -167,10 +168,6 @@ def _why(reasons: Sequence[Reason]) -> Text:
 
 def _clock(ms: int, form: str) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime(form)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _span(seconds: float) -> str:

@@ -18,6 +18,7 @@ from pipeline.client.errors import NoHealthyGpus
 from pipeline.client.lottery import Lottery, Table
 from pipeline.client.said import Said
 from pipeline.kafka import wire
+from schemas.counts import counted
 from schemas.log import Record
 from schemas.states import Condition
 from sinks.fleet import AsOf
@@ -259,8 +260,8 @@ class View:
         counts = Counter(self._trouble(name) for name in names if not self._gpu_weight(name))
         told = ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
         if self._workers is None:
-            return NoHealthyGpus(f"{len(names)} GPUs, each of weight 0: {told}", counts)
-        return NoHealthyGpus(f"{len(self._workers)} workers, each with a GPU of weight 0: {told}", counts)
+            return NoHealthyGpus(f"{counted(len(names), 'GPU')}, each of weight 0: {told}", counts)
+        return NoHealthyGpus(f"{counted(len(self._workers), 'worker')}, each with a GPU of weight 0: {told}", counts)
 
     def _trouble(self, name: str) -> str:
         found = self._found(name)

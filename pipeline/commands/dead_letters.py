@@ -43,7 +43,7 @@ def filters(function: Any) -> Any:
     return function
 
 
-@command.command(name="list")
+@command.command(name="list", short_help="List dead letters, the oldest first.")
 @filters
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON each.")
 @kafka_options
@@ -66,7 +66,7 @@ def list_(settings: Settings, as_json: bool, **given: Any) -> int:
     return 0
 
 
-@command.command(name="show")
+@command.command(name="show", short_help="Show one dead letter whole.")
 @click.argument("id")
 @kafka_options
 def show(settings: Settings, id: str) -> int:
@@ -86,7 +86,7 @@ def show(settings: Settings, id: str) -> int:
     return 0
 
 
-@command.command(name="retry")
+@command.command(name="retry", short_help="Publish again what dead letters are about.")
 @click.argument("ids", nargs=-1, metavar="ID...")
 @click.option("--all", "everything", is_flag=True, help="All dead letters, or those that the options name.")
 @filters

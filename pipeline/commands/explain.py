@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.history import History
 
 
-@click.command(name="explain")
+@click.command(name="explain", context_settings={"allow_extra_args": True})
 @click.argument("gpu")
 @click.option(
     "--recording",
@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for programs.")
 @log_options
+@click.pass_context
 def command(
-    open_history: Callable[[tuple[Path, ...]], History], gpu: str, recordings: tuple[Path, ...], as_json: bool
+    context: click.Context,
+    open_history: Callable[[tuple[Path, ...]], History],
+    gpu: str,
+    recordings: tuple[Path, ...],
+    as_json: bool,
 ) -> int:
     """Say why GPU has the weight it has: decision, score, thresholds, incident, kernel faults, and what led there.
 
@@ -41,6 +46,10 @@ def command(
         $ gpu-vitals explain node-0000/0000:9a:00 --data-dir /var/lib/gpu-vitals
         $ gpu-vitals explain GPU-225c --bootstrap kafka-1:9092 --json
     """
+    if context.args:
+        more = context.args[0]
+        how = f"gpu-vitals explain {gpu} --recording {more}" if Path(more).exists() else "one GPU at a time"
+        raise UsageProblem(f"{more}: not said what it is", how)
     from pipeline.explain import explain
     from sinks.explain import text
     from sinks.explain.names import UnknownGpu

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.kafka_options import kafka_options
+from schemas.counts import counted
 
 if TYPE_CHECKING:
     from pipeline.policies import Row
@@ -26,7 +27,7 @@ def command() -> None:
     """Show a policy's effective values; check a file; put one in force on Kafka."""
 
 
-@command.command()
+@command.command(short_help="Print every value in force, and why it is that.")
 @click.argument("policy", default="default", metavar="[NAME|FILE]")
 @click.option("--json", "as_data", is_flag=True, help="Print one JSON object instead of TOML.")
 def show(policy: str, as_data: bool) -> None:
@@ -44,10 +45,11 @@ def check(file: str) -> None:
     """Say whether FILE is a sound policy. Exit status: 0 sound, 2 not; errors name the line and the key."""
     loaded, rows = effective(file)
     differing = sum(differs(row) for row in rows)
-    click.echo(f"{file}: sound: {loaded.id}, {len(rows)} values, {differing} differ from the specification")
+    own = counted(differing, "differs", "differ")
+    click.echo(f"{file}: sound: {loaded.id}, {len(rows)} values, {own} from the specification")
 
 
-@command.command()
+@command.command(short_help="Put a policy in force on Kafka, from this moment on.")
 @click.argument("policy", metavar="NAME|FILE")
 @kafka_options
 def apply(policy: str, settings: Settings) -> None:
@@ -64,7 +66,7 @@ def apply(policy: str, settings: Settings) -> None:
 
     loaded = load(policy)
     partitions = asyncio.run(apply_policy(settings.kafka, to_change(loaded, 0)))
-    click.echo(f"{loaded.id} is in force from now on, on {partitions} partitions")
+    click.echo(f"{loaded.id} is in force from now on, on {counted(partitions, 'partition')}")
 
 
 def effective(name_or_path: str) -> tuple[Policy, list[Row]]:

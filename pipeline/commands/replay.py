@@ -10,6 +10,7 @@ import click
 
 from pipeline.commands.kafka_options import kafka_options
 from pipeline.errors import UsageProblem, most_similar
+from schemas.counts import counted
 from schemas.topics import TOPICS
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _verdict(result: Replayed, as_json: bool) -> int:
         click.echo(f"different: {difference}", err=True)
     if result.differences:
         return 1
-    click.echo(f"equal: {result.proved} outputs in {result.digests} digests", err=as_json)
+    click.echo(f"equal: {counted(result.proved, 'output')} in {counted(result.digests, 'digest')}", err=as_json)
     return 0
 
 
@@ -151,8 +152,10 @@ def _proof(result: Found, as_json: bool) -> int:
                 click.echo(f"note: {name} was only warmed up and may lack what is older: it proves nothing", err=True)
         return 1
     replaced = sum(verdict.replaced for verdict in result.verdicts.values())
-    more = f"; {replaced} more have since been replaced on compacted topics" if replaced else ""
-    click.echo(f"equal: {result.proved} outputs of {len(result.verdicts)} partitions{more}", err=as_json)
+    more = f"; {counted(replaced, 'more has', 'more have')} since been replaced on compacted topics" if replaced else ""
+    click.echo(
+        f"equal: {counted(result.proved, 'output')} of {counted(len(result.verdicts), 'partition')}{more}", err=as_json
+    )
     return 0
 
 

@@ -58,7 +58,8 @@ def command(
     _write(_rendered(result, form or _by_name(output)), output)
     if output:
         seconds = time.monotonic() - started
-        click.echo(f"{output}: {result.records:,} records in {seconds:.1f} s", err=True)
+        noun = "record" if result.records == 1 else "records"
+        click.echo(f"{output}: {result.records:,} {noun} in {seconds:.1f} s", err=True)
     return 0
 
 

@@ -8,6 +8,7 @@ import click
 
 from pipeline.commands.kafka_options import kafka_options
 from pipeline.errors import UsageProblem
+from schemas.counts import counted
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -54,7 +55,7 @@ def list_(settings: Settings, everything: bool, as_json: bool) -> int:
     return 0
 
 
-@command.command(name="answer")
+@command.command(name="answer", short_help="Answer for a GPU's outputs: clean, corrupt or unknown.")
 @click.argument("gpu")
 @click.argument("result", type=click.Choice(["clean", "corrupt", "unknown"]))
 @click.option("--detected", metavar="TIME", help="Which of several: as `list` shows it, or in ms.")
@@ -115,7 +116,7 @@ def _rechecks(settings: Settings) -> list[Recheck]:
 
     found, unreadable = asyncio.run(rechecking.rechecks(settings.kafka))
     if unreadable:
-        click.echo(f"{unreadable} records could not be read, and are left out", err=True)
+        click.echo(f"left out: {counted(unreadable, 'record')} that could not be read", err=True)
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.errors import UsageProblem
+from schemas.counts import counted
 
 if TYPE_CHECKING:
     from pipeline.listening import Heard, Here
@@ -159,8 +160,9 @@ def show(report: Report) -> None:
             click.echo(f"NVSwitch {event.bdf}: SXid {event.code} ({event.severity}): {event.message}")
     for text in report.not_understood:
         click.echo(f"not understood: {text}")
+    faults = counted(len(report.events), "kernel fault")
     counts = Counter(gpu.condition for gpu in report.gpus)
     told = ", ".join(f"{count} {condition}" for condition, count in sorted(counts.items())) or "none named"
-    click.echo(f"{len(report.gpus)} GPUs: {told}; {len(report.events)} kernel faults; policy {report.policy}")
+    click.echo(f"{counted(len(report.gpus), 'GPU')}: {told}; {faults}; policy {report.policy}")
     for note in report.notes:
         click.echo(f"note: {note}", err=True)

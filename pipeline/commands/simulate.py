@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from pipeline.errors import UsageProblem
+from schemas.counts import counted
 
 if TYPE_CHECKING:
     from producers.fleet import Fleet
@@ -57,7 +58,9 @@ def command(gpus: int, duration: str, seed: int, failure_rate: float, opening: b
         write_truth(fleet, truth)
     except OSError as error:
         raise UsageProblem(f"{error.filename or out}: cannot write: {error.strerror}") from None
-    click.echo(f"{out}: {count} records of {gpus} GPUs; {truth}: {len(fleet.truth)} faults")
+    click.echo(
+        f"{out}: {counted(count, 'record')} of {counted(gpus, 'GPU')}; {truth}: {counted(len(fleet.truth), 'fault')}"
+    )
 
 
 def truth_path(out: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.kafka_options import kafka_options
+from schemas.counts import counted
 from schemas.topics import DAY_S
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ def reshard(settings: Settings, partitions: int | None) -> None:
 
     wished = partitions or settings.kafka.partitions
     before = asyncio.run(reshard(settings.kafka, wished, lambda step: click.echo(step, err=True)))
-    click.echo(f"observations: {wished} partitions, {f'{before} before' if before < wished else 'as before'}")
+    click.echo(
+        f"observations: {counted(wished, 'partition')}, {f'{before} before' if before < wished else 'as before'}"
+    )
     if settings.kafka.partitions != wished:
         click.echo(f"note: set partitions = {wished} in [kafka] of every settings file", err=True)
 

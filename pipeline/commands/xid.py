@@ -34,12 +34,23 @@ RESPONSES = {
 }
 
 
-@click.group(name="xid")
+class _Xids(click.Group):
+    """Whoever types a code means its explanation."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0].isdigit():
+            raise UsageProblem(f"no such command: {args[0]}", f"gpu-vitals xid explain {args[0]}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(name="xid", cls=_Xids)
 def command() -> None:
     """Find Xids in kernel logs; explain Xid codes."""
 
 
-@command.command()
+@command.command(short_help="Print the Xids, SXids and lost GPUs of a kernel log.")
 @click.argument("file")
 @click.option(
     "--assume-timezone",
@@ -86,7 +97,7 @@ def parse(file: str, assume_timezone: str | None, boot_time: str | None) -> None
         click.echo(f"note: times without a zone were read in {zone}{year}", err=True)
 
 
-@command.command()
+@command.command(short_help="Say what an Xid or SXid means, and what to do.")
 @click.argument("code", type=click.IntRange(min=0, max=999_999))
 @click.option("--message", metavar="TEXT", default="", help="What a line says behind the code: it is read, too.")
 @click.option("--driver", metavar="VERSION", default="", help="Of the machine that printed it, as 575.57.08.")

@@ -18,6 +18,7 @@ from schemas.topics import (
     DEAD_LETTER,
     DECISIONS,
     EVICTIONS,
+    FLEET_EVENTS,
     GROUPS,
     INVENTORY,
     OBSERVATIONS,
@@ -28,7 +29,6 @@ from schemas.topics import (
 )
 
 READ_BY_ANYBODY = (DECISIONS, SCORES, EVICTIONS, GROUPS, BRAKES, REVALIDATIONS, REVALIDATED)
-SOURCE_GROUPS = "source."
 SINK_GROUPS = "sink."
 COMMANDER_GROUPS = "sink.commander"  # in which it notes of which records it has written dead letters
 SCHEDULER_GROUPS = SINK_GROUPS + "scheduler"
@@ -45,7 +45,7 @@ class Grant(NamedTuple):
 
 
 ROLES = {
-    "agent": "publishes what its node says, and remembers how far it has read its sources",
+    "agent": "publishes what its node says, and reads what it is told to do",
     "worker": "runs the stages; also `gpu-vitals topics check`",
     "sink": "tells the world: metrics, HTTP, webhooks; what it cannot deliver is a dead letter",
     "commander": "tells nodes what to do: `sink commander`, `commands send`; nodes believe its key, not its name",
@@ -63,11 +63,9 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
         return tuple(map(kafka.topic, dict.fromkeys(names)))
 
     if role == "agent":
-        # A group's positions are positions in a topic, which only those may keep who may read it.
-        yield Grant(("Write", "Read"), "topic", topics([OBSERVATIONS]))
-        yield Grant(("Write",), "topic", topics([DEAD_LETTER]))
+        # It needs no group: how far it has read commands and its other sources stands in its spool.
+        yield Grant(("Write",), "topic", topics([OBSERVATIONS, DEAD_LETTER]))
         yield Grant(("Read",), "topic", topics([COMMANDS]))
-        yield Grant(("Read",), "group", (kafka.prefix + SOURCE_GROUPS,), prefixed=True)
     elif role == "worker":
         written = [name for stage in STAGES for name in stage.outputs]
         yield Grant(("Read", "Write"), "topic", topics([*(stage.input for stage in STAGES), *written, CHECKPOINTS]))
@@ -91,7 +89,8 @@ def grants(kafka: Kafka, role: str) -> Iterator[Grant]:
         yield Grant(("Read",), "group", (kafka.prefix + SCHEDULER_GROUPS,), prefixed=True)
     elif role == "operator":
         yield Grant(("Write",), "topic", topics([OBSERVATIONS]))
-        yield Grant(("Read",), "topic", topics([INVENTORY, DECISIONS, EVICTIONS, BRAKES, DEAD_LETTER]))
+        yield Grant(("Read",), "topic", topics([INVENTORY, FLEET_EVENTS, DECISIONS, EVICTIONS, BRAKES, DEAD_LETTER]))
+        yield Grant(("Describe",), "group", (kafka.group(STAGES[-1].name),))  # how far its words have been heard
     else:
         yield Grant(("Read",), "topic", topics(READ_BY_ANYBODY))
         yield Grant(("Read",), "group", (kafka.prefix + READER_GROUPS,), prefixed=True)

@@ -21,6 +21,7 @@ from pipeline.kafka.letting_go import let_go
 from pipeline.kafka.settings import Kafka
 from producers.finding import Finding
 from schemas import records, topics
+from schemas.counts import counted
 
 ANSWER_S = 15.0
 OFF_MS, FAR_OFF_MS = 1_000, 5_000  # a stage takes no time that is further ahead of its append than the latter
@@ -47,7 +48,7 @@ async def findings(kafka: Kafka) -> list[Finding]:
         return [Finding("kafka", "error", f"{kafka.bootstrap}: no answer within {ANSWER_S:g} s", "see the brokers")]
     protocol = kafka.client()["security_protocol"]
     who = f", as {kafka.user}" if kafka.user else ""
-    answers = f"{kafka.bootstrap} answers ({protocol}{who}), {brokers} broker{'s' * (brokers != 1)}"
+    answers = f"{kafka.bootstrap} answers ({protocol}{who}), {counted(brokers, 'broker')}"
     found = [Finding("kafka", "ok", answers)]
     observations = _topic(described, wanted[0], "error")
     found.append(observations)

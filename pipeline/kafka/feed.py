@@ -17,6 +17,7 @@ from pipeline.kafka import wire
 from pipeline.kafka.letting_go import let_go
 from pipeline.kafka.settings import Kafka
 from pipeline.log import Unavailable
+from schemas.counts import counted
 from schemas.frames import KIND as TELEMETRY
 from schemas.log import Record
 
@@ -132,7 +133,8 @@ class Feed:
         for place, lane in lanes.items():
             if 0 < lane.next_offset < begins[place]:
                 lost = begins[place] - lane.next_offset
-                logger.error("%s/%d: %d records are not kept any more", place.topic, place.partition, lost)
+                gone = counted(lost, "record is", "records are")
+                logger.error("%s/%d: %s not kept any more", place.topic, place.partition, gone)
             lane.next_offset = max(lane.next_offset, begins[place])
             consumer.seek(place, lane.next_offset)
 

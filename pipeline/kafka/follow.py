@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
@@ -26,11 +23,12 @@ from aiokafka.errors import (
     NodeNotReadyError,
 )
 
-from pipeline.clock import wall_ms
-from pipeline.kafka import sound, wire
+from pipeline.kafka import sound, subscription, wire
+from pipeline.kafka.follow_progress import Progress
 from pipeline.kafka.letters import Letters
 from pipeline.kafka.letting_go import let_go
 from pipeline.kafka.settings import Kafka
+from pipeline.kafka.subscription import START_S, Missing
 from schemas.log import Record
 from sinks.follower_metrics import FollowerStats
 from sinks.sink import Sink, SinkError
@@ -40,15 +38,9 @@ POLL_S = 0.25
 WATCH_S = 1.0
 CURRENT_S = 0.01
 ANSWER_S = 3.0  # without an answer for so long, the broker is away
-START_S = 30.0
-DAY_MS = 86_400_000
 SILENT = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, OSError, TimeoutError)
 
 logger = logging.getLogger(__name__)
-
-
-class Missing(Exception):
-    """A topic does not exist."""
 
 
 class _SinkFailed(Exception):
@@ -81,10 +73,7 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: AIOKafkaConsumer | None = None  # while connected
         self._turn = asyncio.Lock()
         self._assignments = 0
-        self._next: dict[TopicPartition, int] = {}  # of each partition: the first record not applied
-        self._ends: dict[TopicPartition, int] = {}  # as of a moment ago
-        self._to_read: dict[TopicPartition, int] | None = None  # where a view's partitions ended when it started
-        self._behind_since: float | None = time.monotonic()
+        self._progress = Progress()
         self._stats = FollowerStats(sink.name, applied=Counter(), unreadable=Counter())
         self.caught_up = False
         self.outage = ""  # of what the sink speaks to
@@ -115,9 +104,8 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def stats(self) -> FollowerStats:
         """May be asked from any thread."""
-        since = self._behind_since
-        behind_s = time.monotonic() - since if since else 0.0
-        return self._stats._replace(away=bool(self.away), lag_records=self._lag(), lag_s=behind_s)
+        lag_records, lag_s = self._progress.lag_records(), self._progress.lag_s()
+        return self._stats._replace(away=bool(self.away), lag_records=lag_records, lag_s=lag_s)
 
     async def current(self) -> None:
         """Returns once the sink has been given all that was there when this was called, by the broker's own word.
@@ -129,15 +117,15 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
                 if self._consumer is None:
                     raise SinkError(self.away or f"Kafka at {self._kafka.bootstrap} is not connected")
                 ends = await self._consumer.end_offsets(self._consumer.assignment())
-                while any(self._next.get(at, 0) < end for at, end in ends.items()):
+                while not self._progress.reached(ends):
                     await asyncio.sleep(CURRENT_S)
         except (KafkaError, OSError, TimeoutError) as reason:
             raise SinkError(f"Kafka at {self._kafka.bootstrap} does not answer") from reason
 
     async def _follow(self) -> None:
         """From the connection to the next outage that the client does not mend itself."""
-        partitions = await self._partitions()
-        consumer = AIOKafkaConsumer(**self._options())
+        partitions = await subscription.partitions(self._kafka, self._topics)
+        consumer = AIOKafkaConsumer(**subscription.options(self._kafka, self._group if self._is_member else None))
         watch: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(START_S):
@@ -157,74 +145,29 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
             await let_go(consumer)
             await self._letters.close()
 
-    def _options(self) -> dict[str, Any]:
-        options = self._kafka.client() | {
-            "retry_backoff_ms": 100,  # an outage is no reason to be busy
-            "isolation_level": "read_committed",
-            "auto_offset_reset": "earliest",
-            "enable_auto_commit": False,
-            "max_partition_fetch_bytes": 4 << 20,
-        }
-        if self._is_member:
-            session_ms = int(1000 * self._kafka.session_timeout_s)
-            options |= {
-                "group_id": self._group,
-                "session_timeout_ms": session_ms,
-                "heartbeat_interval_ms": session_ms // 4,
-                "max_poll_interval_ms": DAY_MS,  # an hour of retries is no reason to lose one's place
-            }
-        return options
-
-    async def _partitions(self) -> list[TopicPartition]:
-        admin = AIOKafkaAdminClient(**self._kafka.client())
-        try:
-            async with asyncio.timeout(START_S):
-                await admin.start()
-                described = await admin.describe_topics([*self._topics])
-        finally:
-            await admin.close()
-        found = [
-            TopicPartition(topic["topic"], each["partition"]) for topic in described for each in topic["partitions"]
-        ]
-        if missing := self._topics.keys() - {partition.topic for partition in found}:
-            raise Missing(f"no topic {min(missing)}; `gpu-vitals topics create` makes it")
-        return sorted(found)
-
     async def _begin(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
         if self._is_member:
             consumer.subscribe([*self._topics], listener=self)
             return
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
-        if self._to_read is None:
-            self._to_read = ends
-        for partition, offset in (await self._starts(consumer, partitions, ends)).items():
-            consumer.seek(partition, self._next.setdefault(partition, offset))
+        if self._progress.to_read is None:
+            self._progress.to_read = ends
+        recent_s = {self._kafka.topic(topic): age_s for topic, age_s in self._sink.recent_s.items()}
+        for partition, offset in (await subscription.starts(consumer, ends, recent_s)).items():
+            consumer.seek(partition, self._progress.next.setdefault(partition, offset))
 
     @property
     def _stands_by(self) -> bool:
         """Others have what an only reader is given."""
-        return self._sink.alone and self._to_read is None
+        return self._sink.alone and self._progress.to_read is None
 
     async def _take_place(self, consumer: AIOKafkaConsumer) -> None:
         """If it is ours by now: what stands there has to be read before anything is done."""
         partitions, assigned = consumer.assignment(), self._assignments
         ends = await consumer.end_offsets(partitions) if partitions else None
         if assigned == self._assignments:
-            self._to_read = ends
-
-    async def _starts(
-        self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition], ends: dict[TopicPartition, int]
-    ) -> dict[TopicPartition, int]:
-        """Where a view begins in each partition: with the oldest record, or with the oldest that it needs."""
-        starts = dict(await consumer.beginning_offsets(partitions))
-        since = {
-            partition: wall_ms() - int(1000 * self._sink.recent_s[self._topics[partition.topic]])
-            for partition in partitions
-            if self._topics[partition.topic] in self._sink.recent_s
-        }
-        found = await consumer.offsets_for_times(since) if since else {}
-        return starts | {partition: at.offset if at else ends[partition] for partition, at in found.items()}
+            self._progress.to_read = ends
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         if self._stands_by:
@@ -238,7 +181,7 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._note(consumer, partition, messages[-1].offset + 1)
         with suppress(IllegalStateError):  # it has just been given away
             for partition in consumer.assignment():
-                self._next[partition] = await consumer.position(partition)
+                self._progress.next[partition] = await consumer.position(partition)
         self._catch_up()
         self._measure()
 
@@ -285,9 +228,9 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assignments += 1
         async with self._turn:
             for partition in revoked:
-                self._next.pop(partition, None)
+                self._progress.next.pop(partition, None)
             if self._sink.alone:
-                self._to_read, self.caught_up = None, False
+                self._progress.to_read, self.caught_up = None, False
                 await self._sink.let_go()
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
@@ -296,7 +239,7 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
     def _catch_up(self) -> None:
         if self.caught_up or self._stands_by:
             return
-        if any(self._next.get(at, 0) < end for at, end in (self._to_read or {}).items()):
+        if not self._progress.reached(self._progress.to_read or {}):
             return
         self.caught_up = True
         if self._sink.rebuilds:
@@ -313,18 +256,12 @@ class KafkaFollower(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._is_away(reason)
             else:
                 self._is_back()
-                self._ends = ends
+                self._progress.ends = ends
                 self._measure()
             await asyncio.sleep(WATCH_S)
 
-    def _lag(self) -> int:
-        return sum(max(0, self._ends.get(at, 0) - done) for at, done in list(self._next.items()))
-
     def _measure(self) -> None:
-        if self._lag() or self.away or not (self.caught_up or self._stands_by):
-            self._behind_since = self._behind_since or time.monotonic()
-        else:
-            self._behind_since = None
+        self._progress.measure(current=not self.away and (self.caught_up or self._stands_by))
 
     def _is_away(self, reason: Exception) -> None:
         silent = isinstance(reason, SILENT)

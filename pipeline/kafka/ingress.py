@@ -1,19 +1,17 @@
-"""Where sources put what they saw, on Kafka (`pipeline.log.Ingress`)."""
+"""Entries put on Kafka (`pipeline.log.Ingress`)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
-from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.clock import wall_ms
 from pipeline.kafka import wire
 from pipeline.kafka.credentials import Credentials
 from pipeline.kafka.letting_go import let_go
-from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.settings import Kafka
 from pipeline.log import Entry, Unavailable
 from schemas import records, topics
@@ -26,53 +24,35 @@ APPEND_S = 15.0
 class KafkaIngress:
     """Appends in order, each entry once, whatever the network does; open until `close`.
 
-    A position is remembered behind its entries, not with them: after a crash in between the source reads those
-    entries again. They carry the same numbers or times, by which the stages tell doubles.
-
-    owner: whose sources they are: positions are kept by owner and source. linger_ms: how long an entry may wait for
-    others to travel with. retry_backoff_ms: between two tries of a client to reach its brokers.
+    linger_ms: how long an entry may wait for others to travel with. retry_backoff_ms: between two tries of a client to
+    reach its brokers.
 
     Where files of certificates or passwords change, it connects anew with what is in them now, within a minute; a
     connection that has to be made for other reasons takes them at once.
     """
 
-    def __init__(self, kafka: Kafka, owner: str = "", *, linger_ms: int = 5, retry_backoff_ms: int = 100) -> None:
+    def __init__(self, kafka: Kafka, *, linger_ms: int = 5, retry_backoff_ms: int = 100) -> None:
         self._kafka = kafka
-        self._owner = owner
         self._linger_ms = linger_ms
         self._retry_backoff_ms = retry_backoff_ms
         self._credentials = Credentials(kafka)
         self._producer: AIOKafkaProducer | None = None
-        self._offsets = Offsets(kafka)
-        self._committers: dict[str, AIOKafkaConsumer] = {}
         self._starting = asyncio.Lock()
 
-    async def append(self, topic: str, entries: Sequence[Entry], source: str = "", position: str | None = None) -> None:
+    async def append(self, topic: str, entries: Sequence[Entry]) -> None:
         try:
             async with asyncio.timeout(APPEND_S):
                 producer = await self._started()
                 await asyncio.gather(*[await self._send(producer, topic, entry) for entry in entries])
-                if position is not None:
-                    await self._remember(source, position)
         except (KafkaError, OSError) as error:
             await self.close()
             raise Unavailable(f"kafka: {str(error) or 'no answer'}") from error
-
-    async def position(self, source: str) -> str | None:
-        try:
-            async with asyncio.timeout(APPEND_S):
-                found = await self._offsets.committed(self._group(source), self._place())
-        except (KafkaError, OSError) as error:
-            await self.close()
-            raise Unavailable(f"kafka: {str(error) or 'no answer'}") from error
-        return found.metadata if found else None
 
     async def close(self) -> None:
         """Let go; harmless twice. The next append starts anew."""
-        open_ = [*self._committers.values(), self._producer]
-        self._committers, self._producer = {}, None
-        await asyncio.gather(*(let_go(each) for each in open_ if each))
-        await self._offsets.close()
+        producer, self._producer = self._producer, None
+        if producer:
+            await let_go(producer)
 
     async def _started(self) -> AIOKafkaProducer:
         if self._producer and self._credentials.changed():
@@ -111,21 +91,6 @@ class KafkaIngress:
         except MessageSizeTooLargeError:
             return await self._send(producer, topics.DEAD_LETTER, too_large(topic, entry))
         return sent
-
-    async def _remember(self, source: str, position: str) -> None:
-        committer = self._committers.get(source)
-        if committer is None:
-            committer = AIOKafkaConsumer(**self._kafka.client(), group_id=self._group(source), enable_auto_commit=False)
-            self._committers[source] = committer  # `close` lets go of it, started or not
-            await committer.start()
-            committer.assign([self._place()])
-        await committer.commit({self._place(): OffsetAndMetadata(0, position)})
-
-    def _group(self, source: str) -> str:
-        return self._kafka.group(f"source.{self._owner}.{source}")
-
-    def _place(self) -> TopicPartition:
-        return TopicPartition(self._kafka.topic(topics.OBSERVATIONS), 0)
 
 
 def too_large(topic: str, entry: Entry) -> Entry:

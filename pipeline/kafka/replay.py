@@ -29,6 +29,7 @@ from pipeline.progress import Progress
 from pipeline.replay import Replayed, Show, as_json, drive_parts, in_force
 from pipeline.topology import STAGES, Stage
 from schemas import records, topics
+from schemas.counts import counted
 from schemas.log import Checkpoint, Output, Part, Record
 
 SETTLE_MS = 60_000  # partitions of the node stage are not further apart than that
@@ -163,7 +164,7 @@ async def _checkpoint(kafka: Kafka, part: Part, oldest: int, first: int) -> Chec
 
 def _how(part: Part, checkpoint: Checkpoint | None, start: int, first: int, oldest_ms: int | None, asked: Asked) -> str:
     name, place = f"{part.stage}/{part.partition}", f"{part.topic}/{part.partition}"
-    before = f"{first - start} offsets before"
+    before = f"{counted(first - start, 'offset')} before"
     if checkpoint:
         return f"{name}: begins with its checkpoint at {place}/{start}, {before}"
     if start == 0:

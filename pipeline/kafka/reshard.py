@@ -34,6 +34,7 @@ from pipeline.kafka.writer import Writer
 from pipeline.log import Fenced, Unavailable
 from pipeline.topology import STAGES
 from processors import split
+from schemas.counts import counted
 from schemas.log import Checkpoint, Part
 from schemas.partitions import partition_of
 from schemas.topics import CHECKPOINTS, MESSAGE_BYTES_MAX, OBSERVATIONS
@@ -150,7 +151,7 @@ class _Job:
     # --- steps -----------------------------------------------------------------------------------------------
 
     async def _grow(self, topic: str) -> None:
-        self._reach(f"{topic}: {self._partitions} partitions")
+        self._reach(f"{topic}: {counted(self._partitions, 'partition')}")
         async with admin.connected(self._kafka) as client:
             await client.create_partitions({self._kafka.topic(topic): NewPartitions(self._partitions)})
         while len((await reading.partitions(self._kafka, topic))[topic]) < self._partitions:

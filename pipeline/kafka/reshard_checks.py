@@ -14,6 +14,7 @@ from pipeline.kafka import admin, reading, wire
 from pipeline.kafka.reading import Span
 from pipeline.kafka.settings import Kafka
 from pipeline.topology import STAGES
+from schemas.counts import counted
 
 AGAIN_S = 0.1
 COORDINATOR_S = 10.0
@@ -25,7 +26,7 @@ def fits(present: int, partitions: int) -> None:
     if partitions % present or partitions < present:
         some = ", ".join(str(present * factor) for factor in range(2, 5))
         raise UsageProblem(
-            f"{present} partitions cannot become {partitions}",
+            f"{counted(present, 'partition')} cannot become {partitions}",
             f"each new one takes nodes of one old one alone, so that these fit: {some} and so on",
         )
 
@@ -34,7 +35,7 @@ def goes_on(begun: int, partitions: int) -> None:
     """Raises UsageProblem where an earlier run was to make another number of partitions."""
     if begun != partitions:
         raise UsageProblem(
-            f"a reshard to {begun} partitions was begun and has not ended, and {partitions} are asked for",
+            f"a reshard to {counted(begun, 'partition')} was begun and has not ended, and {partitions} are asked for",
             f"end it first: gpu-vitals topics reshard --partitions {begun}",
         )
 

@@ -9,9 +9,14 @@ import msgspec
 from pipeline.history import Asked, History
 from schemas.log import Record
 from schemas.operator_keys import in_utc
-from schemas.records import Brakes, Decision, Eviction, gpu_key
+from schemas.records import Brakes, BudgetUse, Decision, Eviction, gpu_key
 from schemas.states import CaseState
 from schemas.topics import BRAKES, DECISIONS, EVICTIONS
+
+PASSED = (
+    "the budget holds back only what can wait: hard faults, suspected corruption and operators' drains go out "
+    "regardless, and count, as do GPUs of which nothing is known"
+)
 
 
 class Row(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -115,8 +120,9 @@ def _brakes_lines(brakes: Brakes) -> Iterator[str]:
     name = f"cluster {brakes.cluster}"
     if brakes.storm:
         yield f"{name}: STORM since {in_utc(brakes.storm)}: {brakes.why}; `gpu-vitals release --all` ends it"
-    used = [f"{use.name} {use.used}" + ("" if use.limit is None else f" of {use.limit}") for use in brakes.budgets]
-    yield f"{name}: {', '.join(used)}"
+    yield f"{name}: {', '.join(map(_used, brakes.budgets))}"
+    if any(_is_passed(use) for use in brakes.budgets if use.name != "steps" and not use.name.startswith("steps ")):
+        yield f"{name}: {PASSED}"
     if brakes.waiting:
         yield f"{name}: waiting: {_counts(brakes.waiting)}; would be done: {_counts(brakes.would)}"
     for word in brakes.standing:
@@ -125,6 +131,16 @@ def _brakes_lines(brakes: Brakes) -> Iterator[str]:
         by = word.author if word.verified else f"{word.author} (unverified)"
         note = f": {word.note}" if word.note else ""
         yield f"{name}: {word.what}{weight} of {word.scope} {until}, by {by} at {in_utc(word.since)}{note}"
+
+
+def _used(use: BudgetUse) -> str:
+    if use.limit is None:
+        return f"{use.name} {use.used}"
+    return f"{use.name} {use.used} (budget {use.limit})" if _is_passed(use) else f"{use.name} {use.used} of {use.limit}"
+
+
+def _is_passed(use: BudgetUse) -> bool:
+    return use.limit is not None and use.used > use.limit
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -1,18 +1,24 @@
-"""Speaking to an embedded pipeline through its socket, as a program of its own: nothing heavy is loaded for it."""
+"""Speaking to an embedded pipeline through its socket, as a program of its own, and seeing in its log what follows."""
 
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pipeline.errors import UsageProblem
+from pipeline.operators.outcome import FOLLOWED, POLL_S, STAGE, Outcome, Trace
 from pipeline.operators.place import short
 from schemas.records import Operator
 
+if TYPE_CHECKING:
+    from pipeline.sqlite_history import SqliteHistory
+
 PATIENCE_S = 15.0
+EARLIER_MS = 10_000  # where a log looks for what came behind a word: its times need not rise
 
 
 def now(directory: Path) -> tuple[int, str]:
@@ -24,6 +30,26 @@ def now(directory: Path) -> tuple[int, str]:
 def say(directory: Path, word: Operator) -> None:
     """Returns once it is recorded. Raises UsageProblem: it is refused, or no pipeline listens there."""
     _ask(directory, {"say": word})
+
+
+def followed(directory: Path, trace: Trace, wait_s: float) -> Outcome:
+    """Wait at most `wait_s` for what becomes of a word that was said. Never raises: where it cannot be seen, why."""
+    from pipeline.sqlite_history import SqliteHistory
+
+    try:
+        return _followed(SqliteHistory(directory), trace, wait_s)
+    except UsageProblem as problem:
+        return Outcome(None, problem.text)
+
+
+def _followed(history: SqliteHistory, trace: Trace, wait_s: float) -> Outcome:
+    begin = history.since(FOLLOWED, trace.word.ts - EARLIER_MS)
+    over = time.monotonic() + wait_s
+    while time.monotonic() < over:
+        if found := trace.outcome(history.news(begin, STAGE, trace.take)):
+            return found
+        time.sleep(POLL_S)
+    return Outcome(None, "")
 
 
 def _ask(directory: Path, what: dict[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,14 @@ from pipeline.errors import UsageProblem
 
 if TYPE_CHECKING:
     from pipeline.history import History
+    from pipeline.kafka.settings import Kafka
+    from pipeline.operators.outcome import Outcome
     from pipeline.settings import Settings
     from schemas.records import Operator
 
 
 class Target(NamedTuple):
-    """Whom the word is about, as given: a GPU (UUID, or with a node its PCI address), a node, a rack, or all."""
+    """Whom the word is about, one of them: a GPU (UUID, or with a node its PCI address), a node, a rack, or all."""
 
     gpu: str
     node: str
@@ -40,13 +42,20 @@ def say(
     *,
     lasts_s: float | None,
     author: str | None,
+    wait_s: float,
+    recorded: Callable[[Operator], None],
     **word: Any,
-) -> Operator:
-    """Record an operator's word, and return it as it was recorded. word: its other fields. Raises UsageProblem."""
+) -> Outcome | None:
+    """Record an operator's word, hand it to `recorded` as it then is, and return what became of it.
+
+    word: its other fields. wait_s: for what becomes of it; 0 = not at all, then it is None. Raises UsageProblem: it is
+    not recorded.
+    """
     from schemas.records import Operator
 
     if fleet.directory is not None:
         from pipeline.operators import local, place
+        from pipeline.operators.outcome import Trace
 
         now_ms, cluster = local.now(fleet.directory)
         author = place.author(author or getpass.getuser(), os.getuid())
@@ -67,18 +76,26 @@ def say(
     made = _signed(made, key_file)
     if fleet.directory is not None:
         local.say(fleet.directory, made)
-    else:
-        import asyncio
+        recorded(made)
+        return local.followed(fleet.directory, Trace(made), wait_s) if wait_s else None
+    import asyncio
 
-        from pipeline.kafka.words import say as put
+    return asyncio.run(_on_kafka(fleet.settings.kafka, made, wait_s, recorded))
 
-        asyncio.run(put(fleet.settings.kafka, made))
-    return made
+
+async def _on_kafka(
+    kafka: Kafka, word: Operator, wait_s: float, recorded: Callable[[Operator], None]
+) -> Outcome | None:
+    from pipeline.kafka import words
+    from pipeline.kafka.hearing import followed
+    from pipeline.operators.outcome import Trace
+
+    await words.say(kafka, word)
+    recorded(word)
+    return await followed(kafka, Trace(word), wait_s) if wait_s else None
 
 
 def _named(target: Target, fleet: Fleet) -> dict[str, Any]:
-    if sum((bool(target.gpu), bool(target.node) and not target.gpu, bool(target.rack), target.all_)) != 1:
-        raise UsageProblem("whom it is about has to be said once", "--gpu, --node or --rack; for all of it --all")
     if not target.gpu:
         return {"node": target.node, "rack": target.rack}
     node, _, address = target.gpu.rpartition("/")

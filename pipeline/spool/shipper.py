@@ -13,6 +13,7 @@ from pipeline.spool.lane import FAULTS, TELEMETRY, Batch
 from pipeline.spool.pauses import CatchUp, Pauses
 from pipeline.spool.spool import Spool
 from schemas import topics
+from schemas.counts import counted
 
 POLL_S = 0.05
 LINGER_S = 2.0  # what telemetry waits for more to travel with
@@ -88,7 +89,8 @@ class Shipper:
             await asyncio.sleep(self._pauses.next_s())
             return False
         if self.outage:
-            logger.warning("sending again; %d observations wait", self._spool.store.waiting)
+            waiting = counted(self._spool.store.waiting, "observation waits", "observations wait")
+            logger.warning("sending again; %s", waiting)
             self.outage = ""
         self._pauses.over()
         await self._spool.ack(batch)

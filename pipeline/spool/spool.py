@@ -23,7 +23,7 @@ SLOW_S = 10.0  # a disk that takes longer is worth a word
 
 
 class Spool:
-    """`pipeline.log.Ingress` on a `Store`, which from now on belongs to this.
+    """`pipeline.log.SourceIngress` on a `Store`, which from now on belongs to this.
 
     Guarantees: what `append` has returned for survives the process; a moment later (faults) or a second later the
     machine, too. Its order is that of the calls. numbering: of what is appended; it goes on where the store says.

@@ -215,10 +215,10 @@ class Predictions:
         begun = Bucket(now, int(columns["errors"][row]), int(columns["uncorrectable"][row]))
         hours = max(ts - now * self.bucket_ms, 1000) / 3_600_000
         running = Running(begun, columns["level"][row].item(), min(hours, self.bucket_h))
-        evidence = history.evidence(self._since(row), now, self.bucket_h)
         forecast = history.said
         if over:
             columns["judged"][row] = now
+            evidence = history.evidence(self._since(row), now, self.bucket_h)
             forecast = self._forecast(evidence, history.state)
         if begun.errors or begun.uncorrectable:
             columns["asked"][row], columns["asked_ts"][row] = begun.errors + begun.uncorrectable, ts

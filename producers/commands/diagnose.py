@@ -15,6 +15,7 @@ from producers.commands.outcome import DCGMI, DONE, FAILED, Begin, Outcome, in_w
 from producers.commands.tool import NotRun, run
 from producers.host import now_ms
 from schemas import diagnostic
+from schemas.counts import counted
 from schemas.records import Diagnostic
 
 LEVEL = 2
@@ -114,7 +115,7 @@ def _words(own: diagnostic.GpuResult) -> str:
     if own.result == "incomplete":
         ran = ", ".join(test.name for test in own.tests if test.result != "skip") or "nothing"
         return f"incomplete, which proves nothing: only {ran} ran"
-    return f"{len(names)} tests passed"
+    return f"{counted(len(names), 'test')} passed"
 
 
 async def _busy(programs: Programs, uuid: str, bdf: str) -> Outcome | None:

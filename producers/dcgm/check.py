@@ -15,6 +15,7 @@ from producers.dcgm.values import GPU
 from producers.finding import Finding
 from producers.source import SourceError
 from producers.watched import WATCHED
+from schemas.counts import counted
 from schemas.fields import FIELDS
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ async def findings(target: str = "") -> list[Finding]:
 def _of_session(address: Address, session: Session, reading: Reading) -> list[Finding]:
     survey = session.survey
     divided = sum(info.mig for info in survey.gpus.values())
-    said = f"answers at {address.text}: {len(survey.gpus)} GPUs, driver {survey.driver or 'unknown'}"
+    said = f"answers at {address.text}: {counted(len(survey.gpus), 'GPU')}, driver {survey.driver or 'unknown'}"
     found = [Finding("dcgm host engine", "ok", said + (f", {divided} with MIG" if divided else ""))]
     for number, info in survey.gpus.items():
         row = reading.values.get((GPU, number), {})

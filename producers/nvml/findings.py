@@ -14,6 +14,7 @@ from producers.nvml.device import Device
 from producers.nvml.session import NoGpu, Session
 from producers.source import SourceError
 from producers.watched import WATCHED, in_words
+from schemas.counts import counted
 
 WHAT = "nvml"
 TIMEOUT_S = 30.0
@@ -64,13 +65,15 @@ def _failed(what: str, why: str) -> Finding:
 def _found(session: Session) -> list[Finding]:
     models = sorted({device.info.model for device in session.devices if device.info.model})
     count = len(session.devices)
-    shown = f"{count} GPU{'s' * (count != 1)} ({', '.join(models) or 'model unknown'}), driver {session.driver}"
+    shown = f"{counted(count, 'GPU')} ({', '.join(models) or 'model unknown'}), driver {session.driver}"
     found = [Finding(WHAT, "ok", shown)]
     for device in session.devices:
         if device.trouble:
             found.append(_failed(f"{WHAT} {device.info.bdf or device.info.uuid}", device.trouble))
     if session.nameless:
-        found.append(Finding(WHAT, "error", f"{session.nameless} more GPUs cannot be opened", "see the kernel log"))
+        found.append(
+            Finding(WHAT, "error", f"{counted(session.nameless, 'more GPU')} cannot be opened", "see the kernel log")
+        )
     found += _fields(session.devices)
     if session.events.trouble:
         found.append(Finding(f"{WHAT} xids", "warning", session.events.trouble, KERNEL_LOG))

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from schemas import records, topics
+from schemas.counts import counted
 from schemas.log import Record
 from schemas.records import Gpu
 from sinks.explain import findings, told
@@ -96,7 +97,7 @@ class Assembler:
         if self.policy and policy is None:
             notes.append(f"policy {self.policy}: its text, and so the limits that were not passed")
         if self._unreadable:
-            notes.append(f"{self._unreadable} records could not be read")
+            notes.append(f"{counted(self._unreadable, 'record')} could not be read")
         timeline, older = self._timeline.newest()
         return Explanation(
             gpu=self._identity(),

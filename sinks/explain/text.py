@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from schemas.counts import counted
 from sinks.explain.model import CaseSeen, Explanation, Finding, IncidentSeen, XidSeen
 
 
@@ -99,7 +100,8 @@ def _incident(incident: IncidentSeen) -> Iterator[str]:
     yield f"{incident.family}, root {incident.root}: {incident.text}"
     until = f", resolved {_at(incident.resolved)}" if incident.resolved else ""
     again = f", reopened {incident.reopened} x" if incident.reopened else ""
-    yield f"opened {_at(incident.opened)}{until}{again}, {incident.count} lines and findings"
+    evidence = counted(incident.count, "line or finding", "lines and findings")
+    yield f"opened {_at(incident.opened)}{until}{again}, {evidence}"
     if incident.corruption:
         yield "outputs may be wrong"
     if incident.gpus:

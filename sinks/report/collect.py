@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from schemas import records, topics
+from schemas.counts import counted
 from schemas.log import Record
 from schemas.records import gpu_key
 from schemas.states import Condition
@@ -80,7 +81,9 @@ class Collector:
         self._lost.finish()
         hours = sum(self._bands.hours.values())
         alerts = self._alerts.finish(hours)
-        unreadable = [f"{count} records of {topic} could not be read" for topic, count in self._unreadable.items()]
+        unreadable = [
+            f"{counted(count, 'record')} of {topic} could not be read" for topic, count in self._unreadable.items()
+        ]
         return Report(
             source=source,
             start=self.window.start,

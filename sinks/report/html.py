@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from schemas.counts import counted
 from sinks.report import svg, words
 from sinks.report.markup import Markup, empty, join, raw, tag
 from sinks.report.model import Report
@@ -88,7 +89,8 @@ def _alerts(report: Report) -> Markup:
     if len(alerts.by_day) > 1:
         limit = alerts.budget * report.fleet.gpus / 1000.0
         labels, values = zip(*alerts.by_day, strict=True)
-        text = f"{alerts.count} alerts on {len(labels)} days; the budget allows {number(limit)} a day for this fleet"
+        total = f"{counted(alerts.count, 'alert')} on {len(labels)} days"
+        text = f"{total}; the budget allows {number(limit)} a day for this fleet"
         said.append(svg.bars("Actionable alerts by day (UTC)", text, labels, values, limit, "budget"))
     rows = [
         (moment(each.ts), each.node, each.gpu, str(each.gpus), each.kind, each.action, words.cause(each), each.incident)

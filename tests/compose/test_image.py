@@ -13,6 +13,8 @@ from tests.compose.stack import COMPOSE, dockerfile
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]  # packages are fetched and built
 
+SIGNS = ["commands", "keygen", "--id", "ops", "--out", "ops.key"]  # needs the package cryptography
+
 
 def test_the_image_can_be_built_and_runs(tmp_path):
     """Paths of the image become such below tmp_path; the Python is the one that runs this."""
@@ -52,7 +54,7 @@ def test_the_image_can_be_built_and_runs(tmp_path):
             assert done.returncode == 0, done.stdout + done.stderr
     shutil.rmtree(source)
     program = installed / "gpu-vitals" / "bin" / "gpu-vitals"
-    for arguments in (["--version"], ["worker", "--help"], ["topics", "plan"]):
+    for arguments in (["--version"], ["worker", "--help"], ["topics", "plan"], SIGNS):
         done = subprocess.run(
             [program, *arguments], cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True, timeout=60
         )

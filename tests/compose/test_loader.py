@@ -71,6 +71,17 @@ def test_so_is_the_agent_of_a_node(load):
     assert agent["devices"] == [{"source": "/dev/kmsg", "target": "/dev/kmsg", "permissions": "r"}]
 
 
+def test_whom_to_act_through_is_asked_only_with_the_profile_for_it(load):
+    for profiles, there in (([], False), (["act"], True)):
+        status, output = load(COMPOSE / "compose.yaml", *profiles)
+        assert status == 0, output
+        services = json.loads(output)["services"]
+        assert ("scheduler-sink" in services) is there
+        [mount] = services["commander-sink"]["volumes"]
+        assert (mount["type"], mount["read_only"]) == ("bind", True)
+        assert Path(mount["source"]) == COMPOSE / "secrets" / "commander"
+
+
 def test_no_gpu_is_simulated_unless_asked_for(load):
     status, output = load(COMPOSE / "compose.yaml")
     assert status == 0, output

@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 from scripts.kafka_broker import free_port
+from tests.compose.dashboards import EXPRESSIONS
 from tests.compose.stack import COMPOSE, eventually, running
 
 pytestmark = pytest.mark.timeout(1200)  # whoever comes first waits until all of it runs
+SINKS_UP = 'up{job="gpu-vitals-sink"} == 1'
 OF_PROMETHEUS = ("_bucket", "_sum", "_count")  # what a histogram's name ends in
 
 
@@ -55,10 +57,28 @@ def test_the_partitions_are_shared_out_among_the_workers(stack):
     assert eventually(lambda: owned("cluster-worker") == [1])
 
 
+ACTS = (("commander-sink", "gpu_vitals_commander_enabled"), ("scheduler-sink", "gpu_vitals_scheduler_enabled"))
+
+
+@pytest.mark.parametrize(("service", "metric"), ACTS)
+def test_what_acts_is_a_dry_run_until_it_is_enabled_as_the_page_says(stack, service, metric):
+    [dry] = stack.of(service)
+    assert enabled(dry, metric) == 0
+    settings = stack.acting()
+    assert "enabled = false" in settings
+    acting = stack.run(service, settings.replace("enabled = false", "enabled = true"))
+    try:
+        assert enabled(acting, metric) == 1, acting.log.read_text()
+        assert eventually(acting.healthy), acting.log.read_text()
+        assert acting.stop() == 0
+    finally:
+        acting.popen.kill()
+        acting.popen.wait()
+
+
 def test_every_metric_that_an_alert_or_a_panel_asks_for_is_served(stack):
     test_schedulers_are_told_about_every_gpu(stack)
-    asked = (COMPOSE / "prometheus" / "alerts.yml").read_text("utf-8")
-    asked += (COMPOSE / "grafana" / "dashboards" / "gpu-vitals.json").read_text("utf-8")
+    asked = "\n".join([(COMPOSE / "prometheus" / "alerts.yml").read_text("utf-8"), *EXPRESSIONS])
     named = set(re.findall(r"(?<!:)\b(?:gpu_vitals|dcgm|dynamo)_[a-z_]+", asked))
 
     def missing():
@@ -87,9 +107,16 @@ def test_prometheus_scrapes_them_all_understands_every_query_and_raises_no_alert
         rules = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
         assert {rule["name"]: rule["lastError"] for rule in rules if rule.get("lastError")} == {}
         assert [each for each in ask("alerts")["alerts"] if each["state"] == "firing"] == []
-        board = json.loads((COMPOSE / "grafana" / "dashboards" / "gpu-vitals.json").read_text("utf-8"))
-        for target in (target for panel in board["panels"] for target in panel.get("targets", [])):
-            ask(f"query?query={quote(target['expr'])}")  # one that it does not understand is answered with 400
+        for each in EXPRESSIONS:
+            ask(f"query?query={quote(each)}")  # one that it does not understand is answered with 400
+        up = ask(f"query?query={quote(SINKS_UP)}")["result"]
+        assert {each["metric"]["sink"] for each in up} == {"metrics", "decisions", "commander", "scheduler"}
+
+
+def enabled(process, metric):
+    value = rf"^{metric}(?:{{.+}})? (\S+)$"
+    [found] = eventually(lambda: re.findall(value, process.get("/metrics"), re.MULTILINE))
+    return float(found)
 
 
 def judged(page):
@@ -132,7 +159,9 @@ def here(stack, job):
     """The job with the addresses of the processes that it names by their services."""
     static = [{**each, "targets": at(stack, *each["targets"])} for each in job.pop("static_configs", [])]
     for each in job.pop("dns_sd_configs", []):
-        static.append({"targets": at(stack, *(f"{name}:{each['port']}" for name in each["names"]))})
+        for name in each["names"]:
+            targets = at(stack, f"{name}:{each['port']}")
+            static.append({"targets": targets, "labels": {"__meta_dns_name": name}})
     return {**job, "static_configs": static}
 
 

@@ -64,6 +64,12 @@ def test_a_simple_question_loads_nothing_heavy(args):
         (["zzz"], f"no such command: zzz\n  help: the commands are {', '.join(cli.COMMANDS)}"),
         (["run", "--polcy", "x"], "no such option: --polcy\n  help: an option with a similar name exists: `--policy`"),
         (["run", "--zzz"], "no such option: --zzz\n  help: `gpu-vitals run --help` lists what it takes"),
+        (
+            ["sink"],
+            "missing argument 'NAME'. Choose from: metrics, decisions, console, webhook, stream, tickets, commander, "
+            "scheduler\n  help: `gpu-vitals sink --help` lists what it takes",
+        ),
+        (["cases", "GPU-1"], "GPU-1: cases are listed of all GPUs\n  help: gpu-vitals explain GPU-1 tells of one"),
         (["run", "--for", "1w"], "not a duration: 1w\n  help: a number and ms, s, m, h or d, as in 60s"),
         (
             ["policy", "check"],

@@ -198,7 +198,7 @@ def test_first_segment_that_differs_is_named(replayed: list[Output]) -> None:
     check.finish()
     assert check.proved == 1
     (difference,) = check.differences
-    assert difference.startswith("s: what offsets 5 to 8 caused differs: 1 outputs recorded, ")
+    assert difference.startswith("s: what offsets 5 to 8 caused differs: 1 output recorded, ")
 
 
 # --- the command -------------------------------------------------------------------------------------------

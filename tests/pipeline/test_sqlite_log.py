@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline import retention
+from pipeline.kit_positions import check_positions
 from pipeline.kits import check_log
 from pipeline.log import Entry, Fenced, Unavailable
 from pipeline.sqlite_log import DataDirectoryError, SqliteLog
@@ -54,6 +55,13 @@ def test_contract(tmp_path: Path) -> None:
         return SqliteLog(tmp_path / "made" / "here", linger_s=0.0)
 
     asyncio.run(check_log(make))
+
+
+def test_positions_of_sources_are_remembered(tmp_path: Path) -> None:
+    async def make() -> SqliteLog:
+        return SqliteLog(tmp_path)
+
+    asyncio.run(check_positions(make))
 
 
 def test_clock_gives_the_append_time_where_an_entry_has_none(open_log: Open) -> None:

@@ -92,7 +92,7 @@ ANSWERS = [
     ("indeterminate", "", "quarantined", "an operator: look at it before it is said again: exit status 15"),
     ("dry-run", "", "quarantined", "an operator: the agent of n1 is in dry run: exit status 15"),
     ("cancelled", "", "quarantined", "an operator: somebody cancelled its order: exit status 15"),
-    ("refused", "malformed", "quarantined", "an operator: its node refuses, after 1 tries: malformed: exit status 15"),
+    ("refused", "malformed", "quarantined", "an operator: its node refuses, after 1 try: malformed: exit status 15"),
     ("refused", "busy", "resetting", "another try of its order: busy: exit status 15"),
 ]
 

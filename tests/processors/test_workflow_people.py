@@ -106,7 +106,7 @@ def test_one_gpu_of_a_node_is_reset_at_a_time_unless_the_policy_says_otherwise()
         at.judge(uuid, 0.0, hard=True, reasons=[XID], evidence=at.ts)
     at.tick(at.ts + 30_000)
     assert at.stands("G")[0] == "resetting"
-    assert at.stands("H") == ("drained", "budget:node n1: at most 1 GPUs of it may be in such a step")
+    assert at.stands("H") == ("drained", "budget:node n1: at most 1 GPU of it may be in such a step")
     at.gone("G", "")
     assert at.stands("H")[0] == "resetting", "room goes to who waits"
 

@@ -153,7 +153,7 @@ def test_samples_without_uuid_are_counted_and_their_neighbours_kept() -> None:
     with exporter(ok(TEMPS + bad), ok(TEMPS + bad), ok(TEMPS)) as url:
         pages = scrape(url, 3)
     assert [[state for state, _ in statuses(page)] for page in pages] == [["failing"], [], ["ok"]]
-    assert "1 samples name no UUID" in statuses(pages[0])[0][1]
+    assert "1 sample names no UUID" in statuses(pages[0])[0][1]
     assert all(temps(page) == {"n1": {"GPU-a": 40, "GPU-b": 41}} for page in pages)
 
 
@@ -201,7 +201,7 @@ def test_a_chunked_page_is_read_whole() -> None:
         (ok("DCGM_FI_DEV_GPU_TEMP 40"), "ends in the middle of a line"),
         (b"", "without response"),
         (b"\x00\xff\x00 no http at all\r\n\r\n", "no http at all"),
-        (ok("\x01\x02\n"), "1 lines are no metrics"),
+        (ok("\x01\x02\n"), "1 line is no metric"),
     ],
 )
 def test_what_is_no_page_is_one_clear_line_and_no_value(answer: bytes, why: str) -> None:

@@ -99,7 +99,7 @@ def test_what_times_rest_on_is_said_once(tmp_path: Path) -> None:
 def test_a_fault_without_a_time_has_that_of_the_file_and_it_says_so(tmp_path: Path) -> None:
     observed = said(write(tmp_path, "NVRM: Xid (PCI:0000:9b:00): 31, pid=7\n"))
     assert [one.ts for one in faults(observed)] == [1_800_000_000_000]
-    assert details(observed) == ["1 faults without a time have that of the file"]
+    assert details(observed) == ["1 fault without a time has that of the file"]
 
 
 def test_the_lines_of_one_fault_are_never_parted(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_lines_with_the_marks_of_mpirun() -> None:
     ("said", "note"),
     [
         (nccl(3), "a run of 3 GPUs measures no pair"),
-        (nccl(1), "a run of 1 GPUs measures no pair"),
+        (nccl(1), "a run of 1 GPU measures no pair"),
         (nccl(bus=("0x18", "0x3b")), "named by bus number alone"),
         (nccl(rows=()), "a run without a bandwidth"),
     ],

@@ -42,7 +42,8 @@ COMMANDER, SCHEDULER = (METRICS.replace('"metrics"', f'"{sink}"') for sink in ("
 FAILS_MORE = "10x240 11x480"
 ON_AND_ON = f"0+15x{3 * HOUR}"
 STOPS = "0+15x240 3600x480"  # a time stamp that stays where it is
-ENDS = "0+15x240 stale"
+ENDS, ENDS_UP = "0+15x240 stale", "1x240 stale"
+SECOND = SCHEDULER.replace('"s"', '"t"')
 
 
 def cases(step):
@@ -104,6 +105,8 @@ SINK_STARTS_ANEW = {  # and counts again what the log holds
     CORRUPT: "2x240 0 1 2x480",
     FAILED: "10x240 0 3 7 10x480",
 }
+
+NOTHING_CHANGES = {cases(step): constant(0) for step in ("draining", "removing")}
 
 STORIES = [  # what is otherwise than in HEALTHY, so many minutes after it began: what fires
     ("all is well", {}, 0, ""),
@@ -192,12 +195,12 @@ STORIES = [  # what is otherwise than in HEALTHY, so many minutes after it began
     ("orders wait for it", {f"up{COMMANDER}": "1x240 0x480"}, 11, "OrdersWait ticket commander"),
     ("there is none for what is ordered", {f"up{COMMANDER}": "stale"}, 0, "OrdersWait ticket commander"),
     ("GPUs are to be drained, and nobody does", {f"up{SCHEDULER}": "1x240 0x480"}, 3, "OrdersWait page scheduler"),
-    (
-        "the scheduler sink is away while nothing changes",
-        {f"up{SCHEDULER}": "1x240 0x480", **{cases(step): constant(0) for step in ("draining", "removing")}},
-        14,
-        "",
-    ),
+    ("it has gone, and its address with it", {f"up{SCHEDULER}": ENDS_UP}, 3, "OrdersWait page scheduler"),
+    ("one of two has gone", {f"up{SCHEDULER}": ENDS_UP, f"up{SECOND}": constant(1)}, 60, ""),
+    ("there never was one", {f"up{SCHEDULER}": "stale"}, 60, ""),
+    ("the scheduler sink is away while nothing changes", {f"up{SCHEDULER}": "1x240 0x480", **NOTHING_CHANGES}, 14, ""),
+    ("it stays so", {f"up{SCHEDULER}": "1x240 0x480", **NOTHING_CHANGES}, 17, "SinkDown ticket scheduler"),
+    ("it has gone meanwhile", {f"up{SCHEDULER}": ENDS_UP, **NOTHING_CHANGES}, 17, "SinkDown ticket scheduler"),
     ("a step takes its time", {deadline("resetting"): "_x240 3700x480"}, 11, ""),
     ("it should have ended long ago", {deadline("resetting"): "_x240 3700x480"}, 18, "CaseStuck ticket"),
     ("a case has drained for a day", {oldest("draining"): "_x240 -82000x480"}, 19, "CaseStuck ticket"),

@@ -153,7 +153,7 @@ def test_a_gpu_that_has_gone_does_not_gain_by_it():
     view = live(said(A, 0.0, 1), workers={"w": [A]}, unheard_weight=1.0)
     view.take([gone(A, 2)])
     assert view.weights() == {"w": 0.0}
-    assert why(view).endswith("1 workers, each with a GPU of weight 0: 1 gone")
+    assert why(view).endswith("1 worker, each with a GPU of weight 0: 1 gone")
 
 
 def test_a_gpu_named_by_its_place_is_found_by_whatever_key_it_has():
@@ -220,7 +220,7 @@ def test_why_nothing_can_be_chosen():
     view = live(said(A, 0.0, 1), said(B, 0.0, 2, condition="unknown"), said(C, 0.0, 3))
     assert why(view) == "no healthy GPUs available: 3 GPUs, each of weight 0: 2 failed, 1 unknown"
     view.set_workers({"w": [A, "GPU-new"]})
-    assert why(view).endswith("1 workers, each with a GPU of weight 0: 1 failed, 1 never heard of")
+    assert why(view).endswith("1 worker, each with a GPU of weight 0: 1 failed, 1 never heard of")
     view.take([said("GPU-d", 0.0, 4, condition="healthy", state="draining"), said(B, 0.5, 5)])
     view.set_workers({"w": [A, "GPU-new"], "v": ["GPU-d", B], "u": [C, B]})
     assert why(view).endswith("each with a GPU of weight 0: 1 draining, 2 failed, 1 never heard of")

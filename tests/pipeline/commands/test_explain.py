@@ -92,6 +92,11 @@ def test_a_gpu_that_nobody_knows_is_one_line(run: Run, name: str, expected: str)
     assert len(err.splitlines()) == 2
 
 
+def test_what_stands_beside_the_gpu_is_told_its_option(run: Run) -> None:
+    assert f"help: gpu-vitals explain {B1} --recording {FLEET}\n" in run("explain", B1, str(FLEET))[2]
+    assert "help: one GPU at a time\n" in run("explain", B1, "GPU-2")[2]
+
+
 def test_the_text_of_a_policy_of_ones_own_is_found_in_the_log(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[signals.correctable_ecc.limits]\nwarning = 5.0\ncritical = 90.0\n")
     directory = str(tmp_path / "data")

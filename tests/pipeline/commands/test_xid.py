@@ -126,7 +126,8 @@ def test_options_that_mean_nothing_are_refused(capsys: pytest.CaptureFixture[str
     assert "no such time zone: Mars" in failure(capsys, "parse", "--assume-timezone", "Mars", "-")
     assert "no such time zone: ../x" in failure(capsys, "parse", "--assume-timezone", "../x", "-")
     assert "not a time: soon" in failure(capsys, "parse", "--boot-time", "soon", "-")
-    assert "not a valid integer" in failure(capsys, "explain", "seventy-nine")
+    assert "'seventy-nine' is not a valid integer\n" in failure(capsys, "explain", "seventy-nine")
+    assert "help: gpu-vitals xid explain 79" in failure(capsys, "79")
 
 
 def test_explain_tells_people() -> None:

@@ -21,21 +21,25 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.clock import wall_ms
+from pipeline.command_inbox import CommandInbox
 from pipeline.commander.outbox import KafkaOutbox
 from pipeline.errors import UsageProblem
-from pipeline.kafka import acls, agent_check, credentials, rechecking, topics
+from pipeline.kafka import acls, agent_check, credentials, hearing, rechecking, topics, words
 from pipeline.kafka.follow import KafkaFollower
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.log import KafkaLog
+from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.settings import Kafka
 from pipeline.kafka.topic_check import check
 from pipeline.log import Entry, Unavailable
 from pipeline.node_commands import issuing
 from pipeline.node_commands.keys import PrivateKey
+from pipeline.operators.outcome import Outcome, Trace
 from pipeline.schedulers.reports import KafkaReports
 from pipeline.worker import Worker
 from processors.cluster import ClusterTask
 from schemas import records
+from schemas.fencing import Refusal
 from schemas.log import Checkpoint, Output, Part
 from scripts.kafka_broker import HOST, Broker, free_port, java, tool
 from sinks.commander.sink import CommanderSink
@@ -192,25 +196,53 @@ async def committed(kafka: Kafka, group: str) -> None:
         await consumer.stop()
 
 
-def test_an_agent_publishes_and_remembers_its_sources_and_reads_no_decisions(guarded: Guarded):
+def test_an_agent_publishes_and_reads_nothing_but_commands_and_joins_no_group(guarded: Guarded):
     kafka = guarded.settings("agent")
 
-    async def publish() -> str | None:
+    async def publish() -> None:
         ingress = KafkaIngress(kafka)
         too_large = Entry("n1", "telemetry", bytes(2 << 20))
         try:
-            await ingress.append("observations", [Entry("n1", "tick", b"{}"), too_large], "kmsg", "line 7")
-            return await ingress.position("kmsg")
+            await ingress.append("observations", [Entry("n1", "tick", b"{}"), too_large])
         finally:
             await ingress.close()
 
-    assert asyncio.run(publish()) == "line 7"
-    with pytest.raises(TopicAuthorizationFailedError):
-        asyncio.run(seen(kafka, "decisions"))
+    asyncio.run(publish())
+    for topic in ("observations", "dead-letter", "decisions"):
+        with pytest.raises(TopicAuthorizationFailedError):
+            asyncio.run(seen(kafka, topic))
     with pytest.raises(TopicAuthorizationFailedError):
         asyncio.run(written(kafka, "decisions"))
-    with pytest.raises(GroupAuthorizationFailedError):
-        asyncio.run(committed(kafka, kafka.group("node")))
+    for group in ("node", "source.n1.kmsg"):
+        with pytest.raises(GroupAuthorizationFailedError):
+            asyncio.run(committed(kafka, kafka.group(group)))
+
+
+def test_an_agent_hears_commands_for_its_node(guarded: Guarded):
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    class Desk:
+        async def hear(self, command: records.Command, offset: int) -> None:
+            heard.put_nowait(command.id)
+
+        async def refuse(self, command: records.Command, refusal: Refusal) -> None:
+            heard.put_nowait(refusal.reason)
+
+    async def passed(position: str) -> None: ...
+
+    async def until_heard() -> str:
+        inbox = CommandInbox(guarded.settings("agent"), "listens", "0", passed)
+        run = asyncio.create_task(inbox.run(Desk()))
+        try:
+            async with asyncio.timeout(60):
+                return await heard.get()
+        finally:
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+
+    command = records.Command(ts=wall_ms(), node="listens", id="heard", action="reset")
+    asyncio.run(issuing.send(guarded.settings("commander"), command))
+    assert asyncio.run(until_heard()) == "heard"
 
 
 def test_an_agent_reads_commands_and_a_check_finds_nothing_wrong(guarded: Guarded):
@@ -394,6 +426,30 @@ def test_a_scheduler_follows_cases_alone_and_reports_and_changes_nothing_else(gu
             asyncio.run(written(kafka, topic))
     with pytest.raises(GroupAuthorizationFailedError):
         asyncio.run(committed(kafka, kafka.group("sink.metrics")))
+
+
+def test_an_operator_speaks_and_may_see_what_becomes_of_it(guarded: Guarded):
+    kafka = guarded.settings("operator")
+    word = records.Operator(ts=wall_ms(), node="", action="hold", until=wall_ms() + 60_000, id="w1")
+    asyncio.run(words.say(kafka, word))
+    assert asyncio.run(hearing.followed(kafka, Trace(word), 1.0)) == Outcome(None, ""), "nobody judges there"
+    asyncio.run(heard_to(kafka))
+    unseen = asyncio.run(hearing.followed(guarded.settings("scheduler"), Trace(word), 1.0))
+    assert (unseen.taken, "uthoriz" in unseen.text) == (None, True)
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(written(kafka, "fleet-events"))
+    with pytest.raises(GroupAuthorizationFailedError):
+        asyncio.run(committed(kafka, kafka.group("cluster")))
+
+
+async def heard_to(kafka: Kafka) -> None:
+    """Whoever may not ask how far a group has come gets no answer."""
+    offsets = Offsets(kafka)
+    try:
+        async with asyncio.timeout(15):
+            await offsets.committed(kafka.group("cluster"), TopicPartition(kafka.topic("fleet-events"), 0))
+    finally:
+        await offsets.close()
 
 
 def test_whom_nothing_was_granted_is_told_so_instead_of_topics_that_are_missing(guarded: Guarded):

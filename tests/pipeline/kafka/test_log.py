@@ -28,18 +28,17 @@ T = TypeVar("T")
 PART = Part("node", topics.OBSERVATIONS)
 
 
-class Both(KafkaLog, KafkaIngress):
+class Both(KafkaLog):
     """Log and ingress in one, as the kit wants it."""
 
     def __init__(self, kafka: Kafka) -> None:
-        KafkaLog.__init__(self, kafka, linger_s=0.01)
+        super().__init__(kafka, linger_s=0.01)
         self._ingress = KafkaIngress(kafka, linger_ms=0)
-        self.append = self._ingress.append  # type: ignore[method-assign]
-        self.position = self._ingress.position  # type: ignore[method-assign]
+        self.append = self._ingress.append
 
     async def close(self) -> None:
         await self._ingress.close()
-        await KafkaLog.close(self)
+        await super().close()
 
 
 async def keep_old_times(kafka: Kafka) -> None:

@@ -65,7 +65,7 @@ def standing(run: Run, data: Path) -> list[dict[str, Any]]:
 
 def say(run: Run, data: Path, *args: str) -> dict[str, Any]:
     def try_() -> dict[str, Any]:
-        code, out, err = run(*args, "--data-dir", str(data))
+        code, out, err = run(*args, "--wait", "0", "--data-dir", str(data))
         if "has not begun" in err:
             return {}
         assert (code, err) == (0, "")
@@ -107,6 +107,25 @@ def test_a_gpu_is_found_by_its_uuid(run: Run, data: Path) -> None:
     assert say(run, data, "restore", "--gpu", gpu)["node"] == NODE
     code, _, err = run("restore", "--gpu", "GPU-typo", "--data-dir", str(data))
     assert (code, "GPU-typo: is in no node's inventory" in err) == (2, True)
+
+
+def test_what_became_of_a_word_is_told(run: Run, data: Path) -> None:
+    wait(lambda: ask(data, '{"ask":"now"}').get("now"))
+    here = ("--data-dir", str(data), "--author", "ann", "--wait", "60s")
+    ann = f"ann (uid {os.getuid()})"
+    code, out, err = run("hold", "--all", "--note", "trial", *here)
+    assert (code, json.loads(out)["action"], err) == (
+        0,
+        "hold",
+        f"taken: hold of cluster by {ann} (unverified): trial\n",
+    )
+    drained = wait(lambda: next((err for code, _, err in [run("drain", "--node", NODE, *here)] if code == 0), ""))
+    assert drained.startswith(f"taken: drain of node {NODE} by {ann}; GPU-"), "refused until the node is known"
+    assert " is draining, " in drained
+    code, out, err = run("release", "--rack", "nix", *here)
+    assert (code, json.loads(out)["rack"]) == (1, "nix")
+    assert err == "refused: release: no inventory has named a rack 'nix'\n"
+    assert run("maintenance", "--node", NODE, *here)[0] == 0
 
 
 def test_only_its_user_can_speak_and_the_kernel_says_who_it_is(run: Run, data: Path) -> None:

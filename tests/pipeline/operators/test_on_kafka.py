@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -39,8 +40,29 @@ def call(kafka: Kafka, capfdbinary: pytest.CaptureFixture[bytes]) -> Call:
     return run
 
 
+@pytest.fixture
+def outcome(kafka: Kafka, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., tuple[int, str]]:
+    """Exit status of an operator's word, and what was said of it beside what was recorded."""
+
+    def run(*args: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as exit:
+            main([*args, "--author", "ann", "--bootstrap", kafka.bootstrap, "--prefix", kafka.prefix])
+        out, err = capfdbinary.readouterr()
+        assert json.loads(out)["author"] == "ann"
+        return int(exit.value.code or 0), err.decode()
+
+    return run
+
+
 async def stages(kafka: Kafka, until: Callable[[], Awaitable[bool]]) -> None:
     """Both stages over what is on Kafka, until that is so."""
+    async with running_stages(kafka), asyncio.timeout(120.0):
+        while not await until():
+            await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def running_stages(kafka: Kafka) -> AsyncIterator[None]:
     log, ingress = KafkaLog(kafka), KafkaIngress(kafka)
     running = []
     for stage in STAGES:
@@ -50,12 +72,12 @@ async def stages(kafka: Kafka, until: Callable[[], Awaitable[bool]]) -> None:
             running.append(
                 asyncio.create_task(run_task(stage.part(number), partial(stage.make, number), log, ticks=ticks))
             )
-    async with asyncio.timeout(120.0):
-        while not await until():
-            await asyncio.sleep(0.2)
-    await cancel(*running)
-    await log.close()
-    await ingress.close()
+    try:
+        yield
+    finally:
+        await cancel(*running)
+        await log.close()
+        await ingress.close()
 
 
 async def newest(kafka: Kafka, topic: str) -> dict[str, Any]:
@@ -66,6 +88,11 @@ async def newest(kafka: Kafka, topic: str) -> dict[str, Any]:
         async for _, messages in reader.read(await reader.kept(places)):
             found |= {message.key.decode(): json.loads(message.value) for message in messages if message.value}
     return found
+
+
+async def decided(kafka: Kafka) -> bool:
+    """Of each GPU of the fleet."""
+    return {gpu("n1", number).uuid for number in range(2)} <= {*await newest(kafka, topics.DECISIONS)}
 
 
 async def fleet(kafka: Kafka) -> None:
@@ -84,14 +111,10 @@ def test_words_reach_the_cluster_stage_and_are_seen(
     kafka: Kafka, call: Call, settled: Callable[[Kafka, str], Awaitable[None]]
 ) -> None:
     uuid = gpu("n1", 0).uuid
-
-    async def decided() -> bool:
-        return {uuid, gpu("n1", 1).uuid} <= {*await newest(kafka, topics.DECISIONS)}
-
     asyncio.run(fleet(kafka))
-    asyncio.run(stages(kafka, decided))
-    hold = call("hold", "--all", "--note", "trial", "--author", "ann")
-    drain = call("drain", "--gpu", uuid, "--node", "n1", "--author", "ann")
+    asyncio.run(stages(kafka, partial(decided, kafka)))
+    hold = call("hold", "--wait", "0", "--all", "--note", "trial", "--author", "ann")
+    drain = call("drain", "--wait", "0", "--gpu", uuid, "--node", "n1", "--author", "ann")
     assert (hold["node"], drain["node"], drain["uuid"]) == ("", "n1", uuid)
 
     async def heard() -> bool:
@@ -113,3 +136,31 @@ def test_words_reach_the_cluster_stage_and_are_seen(
     }
     [case] = seen["gpus"]
     assert (case["gpu"], case["action"]) == (uuid, "drain")
+
+
+def test_what_became_of_a_word_is_told(kafka: Kafka, outcome: Callable[..., tuple[int, str]]) -> None:
+    asyncio.run(fleet(kafka))
+    asyncio.run(stages(kafka, partial(decided, kafka)))
+    uuid = gpu("n1", 0).uuid
+
+    async def spoken() -> list[tuple[int, str]]:
+        async with running_stages(kafka):
+            words = [
+                ("hold", "--all", "--note", "trial"),
+                ("drain", "--gpu", uuid, "--node", "n1"),
+                ("release", "--rack", "nix"),
+                ("restore", "--gpu", gpu("n1", 1).uuid),
+            ]
+            return [await asyncio.to_thread(outcome, *word, "--wait", "60s") for word in words]
+
+    assert asyncio.run(spoken()) == [
+        (0, "taken: hold of cluster by ann (unverified): trial\n"),
+        (0, f"taken: drain of gpu {uuid} by ann; {uuid} is draining\n"),
+        (1, "refused: release: no inventory has named a rack 'nix'\n"),
+        (0, "taken: no case and no brake has changed by it yet\n"),
+    ]
+
+
+def test_where_nobody_judges_nothing_is_heard(kafka: Kafka, outcome: Callable[..., tuple[int, str]]) -> None:
+    code, said = outcome("hold", "--all", "--wait", "1s")
+    assert (code, said.startswith("not known: nothing was heard of it within 1 s; ")) == (0, True)

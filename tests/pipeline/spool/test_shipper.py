@@ -164,7 +164,7 @@ def test_while_kafka_is_away_nothing_is_lost_and_it_is_said_once(
     assert log.all == ["a"]
     assert caplog.messages == [
         "cannot send, what is seen waits in the spool: kafka: no answer",
-        "sending again; 1 observations wait",
+        "sending again; 1 observation waits",
     ]
 
 

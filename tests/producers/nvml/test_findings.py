@@ -52,7 +52,7 @@ def test_an_old_gpu_tells_fewer_fields() -> None:
     assert shown.found.startswith("1 GPU (")
     assert told.found == (
         "1 of 58 fields; not told by this driver and model: SM_CLOCK, MEM_CLOCK, CLOCK_THROTTLE_REASONS, MAX_SM_CLOCK, "
-        "MEMORY_TEMP, GPU_TEMP and 34 more"
+        "MEMORY_TEMP, GPU_TEMP, NVLINK_CRC_FLIT_ERROR_COUNT of 18 links (18 fields) and 33 more"
     )
     assert xids == Finding("nvml xids", "warning", "not told for 0000:1a:00", "read the kernel's log too (source kmsg)")
 
@@ -65,7 +65,7 @@ def test_what_the_links_do_not_tell_is_said_once() -> None:
     assert told.found == (
         "34 of 58 fields; not told by this driver and model: RETIRED_SBE, RETIRED_DBE, RETIRED_PENDING, "
         "NVLINK_COUNT_RX_ERRORS, NVLINK_COUNT_LINK_RECOVERY_SUCCESSFUL_EVENTS, "
-        "NVLINK_COUNT_LINK_RECOVERY_FAILED_EVENTS and 1 more"
+        "NVLINK_COUNT_LINK_RECOVERY_FAILED_EVENTS, NVLINK_CRC_FLIT_ERROR_COUNT of 18 links (18 fields)"
     )
 
 

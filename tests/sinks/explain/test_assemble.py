@@ -302,7 +302,7 @@ def test_a_record_that_cannot_be_read_is_told_and_hides_nothing() -> None:
     told.decision(T0, 1.0)
     explanation = told.explanation()
     assert explanation.decision is not None
-    assert "1 records could not be read" in explanation.not_kept
+    assert "1 record could not be read" in explanation.not_kept
 
 
 def test_a_terminal_is_told_nothing_but_text() -> None:

@@ -276,4 +276,4 @@ def test_a_record_that_cannot_be_read_is_a_note_and_no_more() -> None:
     told.say("scores", "GPU-1", b"{", START)
     told.score("GPU-2", START, HEALTHY)
     report = told.report()
-    assert (report.fleet.gpus, report.notes) == (1, ["1 records of scores could not be read"])
+    assert (report.fleet.gpus, report.notes) == (1, ["1 record of scores could not be read"])
