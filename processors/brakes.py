@@ -186,8 +186,8 @@ class Brakes:
         if why := self.stopped(member):
             return why
         tally, limits, case = self.fleet.tally, self.policy.steps, member.case
-        if (case.of_node or case.bystander) and Unit("node", member.change.node) in tally.steps.used:
-            return ""  # its node goes as a whole, and is on its way
+        if (case.of_node or case.bystander) and self._goes_as_a_whole(member.change.node):
+            return ""
         if not is_open(limits.windows, now_ms):
             return f"window: such steps begin {', '.join(limits.windows)} UTC"
         own = int(member.key in tally.steps)
@@ -199,6 +199,12 @@ class Brakes:
             most = budget.unit_limit(unit.kind, limits)
             return f"{budget.BUDGET}:{unit}: at most {counted(most or 0, 'GPU')} of it may be in such a step"
         return ""
+
+    def _goes_as_a_whole(self, node: str) -> bool:
+        """It is on its way, or waits for its reboot already."""
+        if Unit("node", node) in self.fleet.tally.steps.used:
+            return True
+        return any(member.case.awaits_boot for member in self.fleet.on_node(node))
 
     def _hold_on(self, member: Member) -> Standing | None:
         if not self.holds:

@@ -117,6 +117,16 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.tied or self.action is Action.REMOVE_NODE
 
     @property
+    def awaits_boot(self) -> bool:
+        """Its node has to be rebooted, which nothing of ours does: perhaps in days."""
+        return self.step is Step.RESETTING and self.of_node and not self.rebooted
+
+    @property
+    def disrupted(self) -> bool:
+        """Its workers are being removed, or it is being reset or diagnosed."""
+        return self.step in DISRUPTIVE and (self.order is not None or not self.awaits_boot)
+
+    @property
     def watched(self) -> bool:
         """Its probation is over; it goes back once it is judged fit."""
         return self.step is Step.PROBATION and self.deadline_ms is None
@@ -126,14 +136,17 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """It goes on as soon as it is let: out of `DRAINED`, or by an order to its node."""
         if self.deadline_ms is not None or self.order is not None:
             return False
-        if self.step is Step.RESETTING:
-            return self.rebooted or not self.of_node
-        return self.step in (Step.DRAINED, Step.DIAGNOSING)
+        return self.step in (Step.DRAINED, Step.RESETTING, Step.DIAGNOSING) and not self.awaits_boot
 
     def lately(self, now_ms: int, policy: Policy) -> int:
         """How often it was tried to mend this fault, within the policy's days."""
         since_ms = now_ms - policy.workflow.attempts_days * DAY_MS
         return sum(attempt.fault == self.fault and attempt.at_ms > since_ms for attempt in self.attempts)
+
+    @property
+    def suspect(self) -> bool:
+        """Its outputs may have been wrong, and nobody has vouched for it yet."""
+        return self.open and self.corruption and not self.released
 
     def unreleased(self, policy: Policy) -> bool:
         """Its outputs may have been wrong, and somebody has yet to release it."""
@@ -146,15 +159,20 @@ def of_one(gpu: str, *cases: Case) -> Case:
     What others know against it is added; an order is outstanding in one of them at most, as it takes a UUID.
     """
     first = max(cases, key=lambda case: (case.open, case.order is not None, case.firm))
-    others = [case for case in cases if case is not first and case.open]
+    known = [first, *(case for case in cases if case is not first and case.open)]
+    corrupt = [case for case in known if case.corruption]
     return msgspec.structs.replace(
         first,
         gpu=gpu,
-        action=max([first.action, *(case.action for case in others)], key=HARSHNESS.__getitem__),
-        hard=first.hard or any(case.hard for case in others),
-        corruption=first.corruption or any(case.corruption for case in others),
+        action=max([case.action for case in known], key=HARSHNESS.__getitem__),
+        hard=any(case.hard for case in known),
+        corruption=bool(corrupt),
         corrupt_ms=max(case.corrupt_ms for case in cases),
-        for_good=first.for_good or any(case.for_good for case in others),
+        released=bool(corrupt) and all(case.released for case in corrupt),
+        tainted=any(case.tainted for case in known),
+        bystander=all(case.bystander for case in known),
+        stale=all(case.stale for case in known),
+        for_good=any(case.for_good for case in known),
         attempts=tuple(sorted({attempt for case in cases for attempt in case.attempts}, key=lambda one: one.at_ms)),
         reset_ms=max(case.reset_ms for case in cases),
         cancel=next((case.cancel for case in cases if case.cancel), ""),

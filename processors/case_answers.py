@@ -18,8 +18,7 @@ from schemas.states import Step
 
 def give(case: Case, event: Admitted, policy: Policy) -> Moved:
     """its node is given the order; or it is given up, if its replacement was asked for meanwhile"""
-    awaits_boot = case.step is Step.RESETTING and case.of_node and not case.rebooted
-    if case.order is not None or awaits_boot or event.at_ms < case.doubt_ms:
+    if case.order is not None or case.awaits_boot or event.at_ms < case.doubt_ms:
         return stray(case, event, policy)
     if case.permanent and case.step is Step.RESETTING:
         return give_up(case, "its fault asks for a replacement")

@@ -199,7 +199,7 @@ def hold(case: Case, event: Held, policy: Policy) -> Moved:
         return case, ()
     free = replace(case, **withdrawn(case))
     after = replace(free, waits=event.why, deadline_ms=event.until_ms)
-    if _awaits_boot(free):
+    if free.awaits_boot:
         after = replace(free, waits=for_order(free), deadline_ms=None)
     return (case, ()) if after == case else (after, (Announce(f"waits for {event.why}"),))
 
@@ -265,14 +265,10 @@ def traffic(event: Traffic) -> str:
 
 def for_order(case: Case) -> str:
     """What a case in `RESETTING` or `DIAGNOSING` waits for."""
-    if _awaits_boot(case):
+    if case.awaits_boot:
         peers = " (it cannot be reset without its NVLink peers)" if case.tied else ""
         return f"{case.node or 'its node'} has to be rebooted{peers}"
     return "its order"
-
-
-def _awaits_boot(case: Case) -> bool:
-    return case.step is Step.RESETTING and case.of_node and not case.rebooted
 
 
 def _drained(case: Case, at_ms: int, policy: Policy, detail: str) -> Moved:

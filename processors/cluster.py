@@ -56,7 +56,7 @@ class Place(NamedTuple):
 
 class Saved(msgspec.Struct):
     """A checkpoint's content. policies: (event time, id) of the changes that were taken, oldest first. newest: of
-    each stage and partition that has spoken, where its newest record comes from.
+    each stage and partition that has spoken, where its newest record comes from. left: as in `fleet.Fleet`.
     """
 
     clock_ms: int
@@ -68,6 +68,7 @@ class Saved(msgspec.Struct):
     groups: GroupsSaved
     nodes: dict[str, Node] = {}
     brakes: BrakesSaved = msgspec.field(default_factory=BrakesSaved)
+    left: dict[str, case.Case] = {}
 
 
 class ClusterTask:
@@ -129,13 +130,15 @@ class ClusterTask:
         policy, policy_id = msgspec.to_builtins(self.decisions.policy), self.decisions.policy_id
         groups, nodes = self.groups.save(), self.decisions.workflow.nodes.save()
         brakes = self.decisions.brakes.save()
-        saved = Saved(self._clock_ms, policy, policy_id, self._policies, members, newest, groups, nodes, brakes)
+        left = {key: self.fleet.left[key] for key in sorted(self.fleet.left)}
+        known = members, newest, groups, nodes, brakes, left
+        saved = Saved(self._clock_ms, policy, policy_id, self._policies, *known)
         return checkpoints.pack(VERSION, self._next_offset, saved)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         saved: Saved = checkpoints.unpack(VERSION, checkpoint, Saved)
         policy = msgspec.convert(known(saved.policy, Policy), Policy)
-        fleet, groups = Fleet(saved.members), Groups(policy.groups, saved.groups)
+        fleet, groups = Fleet(saved.members, saved.left), Groups(policy.groups, saved.groups)
         brakes = Brakes(policy, saved.brakes)
         self._decide_with(Decisions(self.out, policy, saved.policy_id, fleet, groups, Nodes(saved.nodes), brakes))
         self._policies = saved.policies
@@ -166,6 +169,8 @@ class ClusterTask:
             self.decisions.adopt(member.case)
             if member.case.open:
                 self.out.eviction(member, f"was {former.key}", self.decisions.policy)
+        if left := self.fleet.left.pop(member.key, None):
+            self.decisions.come_back(member, left)
         if first:
             for neighbour in self.fleet.neighbours(member):
                 if neighbour.case.takes_node:
@@ -178,6 +183,8 @@ class ClusterTask:
             return  # never judged: there is nothing to end
         if member.change.node != gone.node or member.change.bdf not in ("", gone.bdf):
             return  # it has already spoken from the slot that it was moved to
+        if member.change.uuid and member.case.opened_ms:
+            self.fleet.left[member.key] = member.case
         self.decisions.deliver(member, case.Left(member.key, self.out.now_ms))
         self.out.tombstone(member)
         self.fleet.remove(member.key)

@@ -7,10 +7,10 @@ import heapq
 from processors import admission, case, case_table, cluster_groups, gate, operator_words
 from processors.brakes import Brakes
 from processors.budget import NODES
-from processors.case import Announce, Case, Event, Failed, RemoveNode
+from processors.case import Announce, Case, Event, Failed, RemoveNode, of_one
 from processors.cluster_output import ClusterOutput
 from processors.cluster_policy import Policy
-from processors.fleet import Fleet, Member
+from processors.fleet import Fleet, Member, suspicion
 from processors.groups import Groups
 from processors.nodes import Nodes
 from processors.revalidation import CONFIRMED
@@ -40,6 +40,7 @@ class Decisions:
         self.brakes = brakes
         brakes.attach(fleet, groups)
         self.workflow = Workflow(self, nodes)
+        self.clock_ms = 0  # the stream clock, which deadlines may have yet to catch up with
         self._deadlines: list[tuple[int, str]] = []  # a heap; what its case no longer bears out is void
         self._touched: dict[str, None] = {}  # members whose decision may change, in order
         for gpu in groups.gpus:
@@ -60,6 +61,7 @@ class Decisions:
             self.judge(self.fleet.members[key])
 
     def pass_time(self, clock_ms: int) -> None:
+        self.clock_ms = clock_ms
         while (at_ms := self._due_ms()) is not None and at_ms <= clock_ms:
             self.out.now_ms = at_ms
             if at_ms == self.groups.due_ms:
@@ -72,7 +74,8 @@ class Decisions:
                 self.settle()
         self.out.now_ms = clock_ms
         self.brakes.look(clock_ms)
-        if any([self.groups.expire(clock_ms), operator_words.expire(self, clock_ms), self.brakes.turned]):
+        expired = [self.groups.expire(clock_ms), operator_words.expire(self, clock_ms)]
+        if any([*expired, self.brakes.turned, self.workflow.late]):
             self.settle()
 
     def _due_ms(self) -> int | None:
@@ -98,6 +101,8 @@ class Decisions:
                     self.deliver(member, self._failed(member))
             elif member.change.condition is not Condition.UNKNOWN:
                 self.deliver(member, case.Recovered(member.key, self.out.now_ms))
+        elif member.overridden and member.change.condition is not Condition.UNKNOWN:
+            member.before = None if self.policy.stops(member.change) else self.policy.weight(member.change.held)
         self.workflow.touch(member)
         self._touch(member)
 
@@ -113,6 +118,17 @@ class Decisions:
             incident=incident,
         )
         self.deliver(member, failed)
+
+    def come_back(self, member: Member, left: Case) -> None:
+        """It had left its slot with this case. What outlives a case counts on, and the suspicion on its outputs."""
+        rest, _ = case_table.advance(left, case.Left(left.gpu, self.out.now_ms), self.policy)
+        member.case = of_one(member.key, rest, member.case)
+        self.adopt(member.case)
+        if not left.suspect:
+            return
+        self.deliver(member, suspicion(left, self.out.now_ms))
+        if left.tainted:
+            self.deliver(member, case.Validated(member.key, self.out.now_ms, result="corrupt", end=left.corrupt_ms))
 
     def deliver(self, member: Member, event: Event) -> None:
         before = member.case
@@ -220,7 +236,7 @@ class Decisions:
     def _gate(self, member: Member) -> str:
         """The second gate: what a drained GPU waits for before it is removed and reset; "" = it may.
 
-        Asked again before each order to reset it; it is itself in one of `processors.case.DISRUPTIVE` then.
+        Asked again before each order to reset it; it is itself `disrupted` then.
         """
         own = gate.own(member.case, self.out.now_ms, self.policy)
         return own.why or self.brakes.step(member, self.out.now_ms)

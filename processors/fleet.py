@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from processors.budget import Capacity
-from processors.case import DISRUPTIVE, PLANNED, Case, of_one
+from processors.case import PLANNED, Case, Failed, of_one
 from processors.tally import Tally
 from schemas.records import ConditionChange, Decision, Reason, Standing, gpu_key
 from schemas.states import Action, CaseState, Condition
@@ -45,7 +45,8 @@ class Member(msgspec.Struct, omit_defaults=True):
 
     weight: None before the first decision. held_by: what keeps its case from opening. spent: an operator has
     overruled the judgement; it opens no case, the next one may. groups: why it is to blame for which group.
-    drain, override: what operators have said of it that still holds. before: its weight before the override.
+    drain, override: what operators have said of it that still holds. before: its weight but for the override, as last
+    judged; None: it would be out.
     """
 
     change: ConditionChange
@@ -66,11 +67,6 @@ class Member(msgspec.Struct, omit_defaults=True):
     @property
     def out(self) -> bool:
         return self.case.open or self.change.condition is Condition.UNKNOWN
-
-    @property
-    def disrupted(self) -> bool:
-        """Its workers are being removed, or it is being reset or diagnosed."""
-        return self.case.step in DISRUPTIVE
 
     @property
     def blind(self) -> bool:
@@ -113,19 +109,37 @@ class Arrival(NamedTuple):
     former: Member | None
 
 
+def suspicion(left: Case, now_ms: int) -> Failed:
+    """Against a GPU that had left with this case: its outputs may have been wrong. Nobody else's node goes for that."""
+    return Failed(
+        left.gpu,
+        now_ms,
+        action=Action.EVICT_PERMANENTLY if left.permanent else Action.EVICT,
+        cause=f"put in another slot: {left.cause}",
+        fault=left.fault,
+        hard=left.hard,
+        corruption=True,
+        incident=left.incident,
+        evidence_ms=left.corrupt_ms,
+        corrupt_ms=left.corrupt_ms,
+    )
+
+
 class Fleet:
     """All members by key. A slot (`node/BDF`) holds one GPU: the one that spoke last.
 
     waiting: keys of those to be removed that have not been admitted; held: the same by what holds them back, once that
-    is known. standing: keys of those that an operator's word holds of. tally: counts of them all.
+    is known. standing: keys of those that an operator's word holds of. tally: counts of them all. left: by UUID
+    the cases of those that have left, as they stood then: who is put elsewhere is no better for it.
     """
 
-    def __init__(self, members: Iterable[Member] = ()) -> None:
+    def __init__(self, members: Iterable[Member] = (), left: Mapping[str, Case] | None = None) -> None:
         self.members: dict[str, Member] = {}
         self.waiting: set[str] = set()
         self.held: dict[str, set[str]] = {}
         self.standing: set[str] = set()
         self.tally = Tally()
+        self.left = dict(left or {})
         self._slots: dict[str, str] = {}
         self._nodes: dict[str, set[str]] = {}
         for member in members:

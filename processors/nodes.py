@@ -9,13 +9,12 @@ from schemas.records import Inventory
 
 
 class Node(msgspec.Struct, omit_defaults=True):
-    """boot: id of the running one, "" = not known. at_ms: of the inventory that says so. sequence: of its last order.
+    """boot: id of the running one, "" = not known. sequence: of its last order.
 
     tied: UUIDs of its GPUs that cannot be reset without others; sorted.
     """
 
     boot: str = ""
-    at_ms: int = 0
     sequence: int = 0
     tied: tuple[str, ...] = ()
 
@@ -30,11 +29,11 @@ class Nodes:
         return {name: self._nodes[name] for name in sorted(self._nodes)}
 
     def take(self, inventory: Inventory) -> bool:
-        """Note what a node lists, and whether it has been started anew since it did so last."""
+        """Note what a node lists, and whether it has been started anew since it did so last.
+
+        Its log tells which is the last: the clock of a node that has just been started may be years behind.
+        """
         node = self._nodes.setdefault(inventory.node, Node())
-        if inventory.ts < node.at_ms:
-            return False
-        node.at_ms = inventory.ts
         tied = {gpu.uuid for gpu in inventory.gpus if gpu.uuid and not resets_alone(gpu.model, bool(gpu.peers))}
         node.tied = tuple(sorted(tied))
         before, node.boot = node.boot, inventory.boot or node.boot

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from processors import case
 from processors.brakes import EVERYWHERE
 from processors.case import OPERATOR, Failed
+from processors.cluster_policy import Policy
 from processors.heard import STAGE
 from schemas import operators
 from schemas.operator_keys import in_utc
@@ -74,8 +75,8 @@ def _restore(word: Operator, decisions: Decisions) -> None:
     member = decisions.fleet.find(word.node, word.uuid, word.bdf)
     if member is None:
         raise Refused(f"restore of an unknown GPU: uuid {word.uuid!r}, {word.node}/{word.bdf}")
-    if word.author == operators.BY_POLICY and member.case.step in (Step.DIAGNOSING, Step.PROBATION):
-        return  # by the diagnostic that the case itself has ordered: its own course decides
+    if word.author == operators.BY_POLICY and _goes_its_course(member.case, decisions.policy):
+        return
     note = f"by {word.author or 'an operator'}" + (f": {word.note}" if word.note else "")
     if member.drain is not None:
         member.drain = None
@@ -84,6 +85,14 @@ def _restore(word: Operator, decisions: Decisions) -> None:
     member.spent = decisions.stops(member)
     decisions.fleet.end_wait(member)
     decisions.deliver(member, case.Restored(member.key, decisions.out.now_ms, note))
+
+
+def _goes_its_course(at: case.Case, policy: Policy) -> bool:
+    """Whether a passed diagnostic alone does not end the case: it has ordered it itself, or somebody else has the last
+    word on its outputs, whenever and by whomever the diagnostic was run.
+    """
+    awaits_word = policy.workflow.enabled and at.unreleased(policy)
+    return at.step in (Step.DIAGNOSING, Step.PROBATION) or awaits_word or at.tainted
 
 
 def _hold(word: Operator, decisions: Decisions) -> None:
@@ -234,7 +243,9 @@ def _members(word: Operator, decisions: Decisions) -> list[Member]:
         raise Refused(f"{word.action} is of a GPU, a node or a rack, not of all")
     if word.rack:
         uuids = [uuid for uuid, links in decisions.groups.links.items() if links.rack == word.rack]
-        return [fleet.members[uuid] for uuid in sorted(uuids) if uuid in fleet.members]
+        if not (members := [fleet.members[uuid] for uuid in sorted(uuids) if uuid in fleet.members]):
+            raise Refused(f"{word.action}: no GPU of rack {word.rack!r} has been judged yet")
+        return members
     found = fleet.find(word.node, word.uuid, word.bdf) if word.uuid or word.bdf else None
     return fleet.on_node(word.node) if found is None else [found]
 

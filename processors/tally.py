@@ -45,7 +45,7 @@ class Tally:
             self.out.put(key, self._units(member, out))
         else:
             self.out.drop(key)
-        if member.disrupted:
+        if member.case.disrupted:
             self.steps.put(key, self._units(member, steps))
         else:
             self.steps.drop(key)

@@ -45,7 +45,7 @@ class Workflow:
             self._at_gate.discard(after.gpu)
         if after.watched:
             self._ready[after.gpu] = None
-        if before and before.step in case.DISRUPTIVE and after.step not in case.DISRUPTIVE:
+        if before and before.disrupted and not after.disrupted:
             self._stirred = True  # room for others
 
     def taken_back(self, node: str) -> None:
@@ -75,9 +75,16 @@ class Workflow:
         """Something that may hold any case at the second gate, or let it through, has changed."""
         self._stirred = True
 
+    @property
+    def late(self) -> bool:
+        """Somebody waits to be moved on, as the time that passes has yet to pass to its end."""
+        return self._stirred or bool(self._ready)
+
     def settle(self) -> None:
-        """Move on who can be."""
-        while self._stirred or self._ready:
+        """Move on who can be. Not while deadlines catch up with the clock after a long silence: what is let through as
+        of then would be ordered too late to be done, and the gate as of then may be closed by now.
+        """
+        while self.late and self._now_ms >= self.decisions.clock_ms:
             stirred, self._stirred = self._stirred, False
             ready, self._ready = self._ready, {}
             members = self.decisions.fleet.members
@@ -110,8 +117,8 @@ class Workflow:
 
     def _held_by(self, member: Member) -> str:
         at, change = member.case, member.change
-        if at.step is Step.DIAGNOSING:  # of a GPU that is out: nobody's budget
-            why = gate.own(at, self._now_ms, self.decisions.policy).why
+        if at.step is Step.DIAGNOSING:  # of a GPU that is out: nobody's budget; a hold or a storm stops it all the same
+            why = gate.own(at, self._now_ms, self.decisions.policy).why or self.decisions.brakes.stopped(member)
         else:
             why = self.decisions._gate(member)
         if why or at.step is Step.DRAINED:

@@ -152,7 +152,9 @@ class Desk:
                 return
             self._beginning.add(command.id)
             here = self._here()._replace(gpus=await self._hands.gpus())
-            refusal = fencing.untimely(command, self._time_ms()) or fencing.impossible(command, here)
+            now_ms = self._time_ms()
+            refusal = self._unbelievable(command, now_ms) or fencing.untimely(command, now_ms)
+            refusal = refusal or fencing.impossible(command, here)
             if refusal:
                 await self._finish(entry, self._result(command, REFUSED, refusal.text, refusal.reason))
             elif not self.enabled:

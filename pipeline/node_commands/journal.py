@@ -18,7 +18,8 @@ from schemas.records import Command, CommandResult
 KEPT = 256  # finished commands that are remembered, beside all that are not finished
 LINES_MAX = 8 * KEPT  # then the file is written anew
 ACCEPTED, STARTED, FINISHED = "accepted", "started", "finished"
-NOT_COUNTED = ("clock", "sequence")  # refused for a time or number out of all order, which shall not shut out the rest
+# Refused for a time or a number out of all order, which shall not shut out the rest.
+NOT_COUNTED = ("clock", "expiry", "expired", "sequence")
 MEND = "see what was done to this node lately, then move the file away"
 
 

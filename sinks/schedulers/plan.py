@@ -51,14 +51,15 @@ def next_call(wanted: Wanted, standing: Standing) -> Call | None:
     """The one step that brings a unit nearer to what is wanted; None: it is there, or nothing can be done now.
 
     A unit that stands further out than is wanted stays as it is until it may serve: half a way back helps nobody.
+    What we have begun is brought to its end where it cannot be told how far it came.
     """
-    if standing.state == "unknown":
+    if standing.state == "unknown" and not standing.ours:
         return None
     if wanted is Wanted.SERVING:
         return Call.ADD if standing.ours and standing.state != "serving" else None
     if wanted is Wanted.REMOVED:
         return Call.REMOVE if standing.state != "removed" else None
-    if standing.state == "serving":
+    if standing.state in ("serving", "unknown"):
         return Call.DRAIN
     if wanted is Wanted.FORCED and standing.state == "drained" and standing.in_flight != 0:
         return Call.FORCE

@@ -13,17 +13,21 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import HTTPSHandler, Request, build_opener
 
 import msgspec
 
+from sinks import whole_answer
 from sinks.redirects import NoRedirect
 from sinks.tickets.tracker import Later, Missing, Refused
 
+T = TypeVar("T")
+
 TIMEOUT_S = 20.0
+BODY_MAX = 256 << 20
 WORDS_MAX = 300  # of an error's body
 RETRY_AFTER_MAX_S = 3600.0
 # Not the ticket's fault: too early, too many, a conflict that passes; credentials that somebody mends. 403 is its own:
@@ -81,17 +85,29 @@ class HttpClient:
             headers["Authorization"] = self._authorization()
         return _decoded(await self.send(method, path + (f"?{urlencode(query)}" if query else ""), headers, content))
 
+    async def ask(
+        self, answer: type[T], method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None
+    ) -> T:
+        """As `call`; answer: what the JSON says at least. Raises Later as well: it does not."""
+        try:
+            return msgspec.convert(await self.call(method, path, body, query), answer)
+        except msgspec.ValidationError as error:
+            raise Later(f"{self.base}: not the answer that is expected: {error}: is that the right address?") from None
+
     async def send(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None) -> bytes:
         """The same, with headers and bytes as they are."""
         headers = {"User-Agent": "gpu-vitals", **headers}
         request = Request(self.base + path, content, headers, method=method)
-        return await asyncio.to_thread(self._ask, request)
+        try:
+            return await whole_answer.within(asyncio.to_thread(self._ask, request), self._timeout_s)
+        except TimeoutError as error:
+            raise Later(f"{self.base}: {error}") from None
 
     def _ask(self, request: Request) -> bytes:
+        began_s = time.monotonic()
         try:
             with self._open(request, timeout=self._timeout_s) as answer:
-                content: bytes = answer.read()
-                return content
+                return whole_answer.read(answer, began_s, self._timeout_s, BODY_MAX)
         except HTTPError as error:
             with error:
                 raise _failure(self.base, error.code, error.reason, error.headers, _words(error)) from None

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from sinks.tickets.adf import document
 from sinks.tickets.http_client import HttpClient
 from sinks.tickets.ticket import Ticket
@@ -20,6 +22,51 @@ DONE = "done"  # key of the category of statuses in which an issue is closed
 PAGES_MAX = 20
 SETTLE_S = 120.0
 LABEL = "gpu-vitals"
+
+
+class _Category(msgspec.Struct):
+    key: str
+
+
+class _Status(msgspec.Struct):
+    category: _Category = msgspec.field(name="statusCategory")
+
+    @property
+    def is_open(self) -> bool:
+        return self.category.key != DONE
+
+
+class _Fields(msgspec.Struct):
+    status: _Status
+
+
+class _Issue(msgspec.Struct):
+    key: str
+    fields: _Fields
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.key, self.fields.status.is_open)
+
+
+class _Page(msgspec.Struct):
+    issues: list[_Issue]
+    is_last: bool = msgspec.field(name="isLast", default=True)
+    next_token: str | None = msgspec.field(name="nextPageToken", default=None)
+
+
+class _Created(msgspec.Struct):
+    key: str
+
+
+class _Transition(msgspec.Struct):
+    id: str | int
+    name: str
+    to: _Status
+
+
+class _Offered(msgspec.Struct):
+    transitions: list[_Transition]
 
 
 class Jira(Tracker):
@@ -60,14 +107,14 @@ class Jira(Tracker):
         }
         for _ in range(PAGES_MAX):
             try:
-                body = await self._client.call("GET", f"{API}/search/jql", query=query)
+                page = await self._client.ask(_Page, "GET", f"{API}/search/jql", query=query)
             except Missing as error:  # no such path
                 raise Later(str(error)) from None
-            if body["issues"]:
-                return _ref(body["issues"][0])
-            if body.get("isLast", True) or not body.get("nextPageToken"):
+            if page.issues:
+                return page.issues[0].ref
+            if page.is_last or not page.next_token:
                 break
-            query["nextPageToken"] = body["nextPageToken"]
+            query["nextPageToken"] = page.next_token
         return None
 
     async def create(self, ticket: Ticket, revision: int) -> Ref:
@@ -78,10 +125,10 @@ class Jira(Tracker):
             **self._content(ticket),
         }
         try:
-            answer = await self._client.call("POST", f"{API}/issue", {"fields": fields})
+            created = await self._client.ask(_Created, "POST", f"{API}/issue", {"fields": fields})
         except Missing as error:
             raise Later(str(error)) from None
-        return Ref(str(answer["key"]))
+        return Ref(created.key)
 
     async def update(self, ref: Ref, ticket: Ticket, before: Ticket | None, revision: int, reopen: bool) -> Ref:
         await self._client.call("PUT", f"{API}/issue/{ref.key}", {"fields": self._content(ticket)})
@@ -100,23 +147,15 @@ class Jira(Tracker):
         return fields
 
     async def _move(self, ref: Ref, *, to_open: bool) -> None:
-        issue = await self._client.call("GET", f"{API}/issue/{ref.key}", query={"fields": "status"})
-        if _ref(issue).is_open is to_open:
+        issue = await self._client.ask(_Issue, "GET", f"{API}/issue/{ref.key}", query={"fields": "status"})
+        if issue.ref.is_open is to_open:
             return
         path = f"{API}/issue/{ref.key}/transitions"
-        offered = (await self._client.call("GET", path))["transitions"]
+        offered = (await self._client.ask(_Offered, "GET", path)).transitions
         name = self._reopen_transition if to_open else self._close_transition
-        fit = [each for each in offered if (each["name"] == name if name else _is_open(each["to"]) is to_open)]
+        fit = [each for each in offered if (each.name == name if name else each.to.is_open is to_open)]
         if not fit:
-            names = ", ".join(each["name"] for each in offered) or "none"
+            names = ", ".join(each.name for each in offered) or "none"
             wanted = name or ("one to an open status" if to_open else "one to a done status")
             raise Refused(f"{ref.key}: no transition {wanted!r}; its workflow offers {names}")
-        await self._client.call("POST", path, {"transition": {"id": fit[0]["id"]}})
-
-
-def _ref(issue: Any) -> Ref:
-    return Ref(str(issue["key"]), _is_open(issue["fields"]["status"]))
-
-
-def _is_open(status: Any) -> bool:
-    return bool(status["statusCategory"]["key"] != DONE)
+        await self._client.call("POST", path, {"transition": {"id": fit[0].id}})

@@ -7,7 +7,7 @@ would stay, and a repeated call would write it twice.
 
 from __future__ import annotations
 
-from typing import Any
+import msgspec
 
 from sinks.tickets.http_client import HttpClient
 from sinks.tickets.text import plain
@@ -19,6 +19,23 @@ DESCRIPTION_MAX = 4000
 NEW, RESOLVED, CLOSED, CANCELED = "1", "6", "7", "8"  # of the field `state`
 IMPACT_URGENCY = {1: ("1", "1"), 2: ("1", "2"), 3: ("2", "2"), 4: ("2", "3")}  # ServiceNow's own table of priorities
 SETTLE_S = 60.0  # a creation whose answer we did not get may take effect late
+
+
+class _Record(msgspec.Struct):
+    sys_id: str
+    state: str | int = NEW
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.sys_id, str(self.state) not in (RESOLVED, CLOSED, CANCELED))
+
+
+class _One(msgspec.Struct):
+    result: _Record
+
+
+class _Found(msgspec.Struct):
+    result: list[_Record]
 
 
 class ServiceNow(Tracker):
@@ -43,11 +60,10 @@ class ServiceNow(Tracker):
             "sysparm_limit": "1",
         }
         try:
-            answer = await self._client.call("GET", TABLE, query=query)
+            found = (await self._client.ask(_Found, "GET", TABLE, query=query)).result
         except Missing as error:  # of the table, not of a record: the address is wrong
             raise Later(str(error)) from None
-        found = _result(answer)
-        return _ref(found[0]) if found else None
+        return found[0].ref if found else None
 
     async def create(self, ticket: Ticket, revision: int) -> Ref:
         fields = {
@@ -57,17 +73,15 @@ class ServiceNow(Tracker):
             **_content(ticket),
         }
         try:
-            answer = await self._client.call("POST", TABLE, fields)
+            return (await self._client.ask(_One, "POST", TABLE, fields)).result.ref
         except Missing as error:
             raise Later(str(error)) from None
-        return _ref(_result(answer))
 
     async def update(self, ref: Ref, ticket: Ticket, before: Ticket | None, revision: int, reopen: bool) -> Ref:
         fields = _content(ticket)
         if reopen and not (await self._now(ref)).is_open:
             fields["state"] = NEW
-        answer = await self._client.call("PATCH", f"{TABLE}/{ref.key}", fields)
-        return _ref(_result(answer))
+        return (await self._client.ask(_One, "PATCH", f"{TABLE}/{ref.key}", fields)).result.ref
 
     async def close(self, ref: Ref, ticket: Ticket, before: Ticket | None, revision: int) -> None:
         fields = _content(ticket)
@@ -76,8 +90,8 @@ class ServiceNow(Tracker):
         await self._client.call("PATCH", f"{TABLE}/{ref.key}", fields)
 
     async def _now(self, ref: Ref) -> Ref:
-        answer = await self._client.call("GET", f"{TABLE}/{ref.key}", query={"sysparm_fields": "sys_id,state"})
-        return _ref(_result(answer))
+        query = {"sysparm_fields": "sys_id,state"}
+        return (await self._client.ask(_One, "GET", f"{TABLE}/{ref.key}", query=query)).result.ref
 
 
 def _content(ticket: Ticket) -> dict[str, str]:
@@ -88,14 +102,3 @@ def _content(ticket: Ticket) -> dict[str, str]:
         "impact": impact,
         "urgency": urgency,
     }
-
-
-def _result(body: Any) -> Any:
-    if not isinstance(body, dict) or "result" not in body:
-        raise Later("ServiceNow answers without a `result`: is that the right address?")
-    return body["result"]
-
-
-def _ref(record: Any) -> Ref:
-    state = str(record.get("state", NEW))
-    return Ref(str(record["sys_id"]), state not in (RESOLVED, CLOSED, CANCELED))

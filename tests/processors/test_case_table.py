@@ -25,6 +25,7 @@ from processors.case import (
     Restored,
     Traffic,
     Validated,
+    of_one,
 )
 from processors.case_table import advance, diagram, quarantine
 from processors.cluster_policy import Policy, WorkflowPolicy
@@ -285,6 +286,30 @@ def test_any_history_is_accepted_and_a_firm_case_ends_as_it_must(events: list[Ev
         if at.order and not then.order:
             assert then.cancel == at.order.id or (isinstance(event, Answered) and event.result.id == at.order.id)
         at = then
+
+
+OPENED = st.builds(lambda first, more: [first, *more], FAILED, st.lists(EVENT, max_size=6))
+
+
+@given(OPENED, OPENED, FLOW)
+def test_two_cases_of_one_gpu_are_none_milder_than_either(
+    one: list[Event], other: list[Event], flow: WorkflowPolicy
+) -> None:
+    policy = Policy(workflow=flow)
+    both = [Case(gpu="G"), Case(gpu="G")]
+    for number, events in enumerate((one, other)):
+        for event in events:
+            both[number], _ = advance(both[number], addressed(event, both[number]), policy)
+    found, opened = of_one("G", *both), [case for case in both if case.open]
+    assert found.open is bool(opened)
+    for case in opened:
+        assert found.firm >= case.firm
+        assert found.permanent >= case.permanent
+        assert found.tainted >= case.tainted
+        assert found.unreleased(policy) >= case.unreleased(policy), "it comes back before somebody vouches for it"
+        assert found.bystander <= case.bystander, "its own fault is not mended by its node's reboot"
+        assert found.stale <= case.stale, "fresh evidence will do"
+    assert of_one("G", both[0]) == both[0]
 
 
 def test_the_diagram_shows_every_move_of_the_table() -> None:

@@ -22,7 +22,7 @@ def inventory(boot: str, ts: int = 1, model: str = "NVIDIA H100 80GB HBM3", peer
         ([("a", 1), ("b", 2), ("b", 3)], [False, True, False], "b"),
         ([("a", 1), ("", 2), ("a", 3)], [False, False, False], "a"),  # a source that cannot tell
         ([("", 1), ("a", 2)], [False, False], "a"),
-        ([("b", 2), ("a", 1)], [False, False], "b"),  # it comes late
+        ([("a", 2), ("b", 1)], [False, True], "b"),  # its clock is behind after the reboot
     ],
 )
 def test_another_boot_id_is_a_reboot(told: list[tuple[str, int]], rebooted: list[bool], boot: str) -> None:

@@ -211,6 +211,36 @@ def test_what_cannot_be_is_refused_and_changes_nothing(word: dict[str, Any], why
     assert (list(stage.brakes), dict(stage.decisions)) == before
 
 
+@pytest.mark.parametrize("action", ["drain", "undrain", "override", "proceed"])
+def test_a_word_on_a_rack_of_which_nothing_is_judged_yet_is_refused_as_it_would_do_nothing(action: str) -> None:
+    stage = fleet()
+    stage.inventory("n9", "r9", "Z")
+    assert "no GPU of rack 'r9' has been judged yet" in stage.say(action, node="", rack="r9", weight=0.5)
+    assert stage.say("hold", node="", rack="r9") == ""
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("ends", ["by time", "by a word"])
+def test_behind_an_override_an_unknown_gpu_has_the_weight_that_it_was_last_judged_to_have(
+    ends: str, restarts: bool
+) -> None:
+    stage = fleet()
+    stage.say("override", uuid="A", weight=0.9)
+    stage.judge("A", 0.0)
+    stage.say("override", uuid="B", weight=0.1)
+    stage.judge("B", 0.5)
+    stage.judge("A", None)
+    stage.judge("B", None)
+    assert stage.weights() == {"A": 0.9, "B": 0.1, "C": 1.0}
+    if restarts:
+        stage.restart()
+    if ends == "by time":
+        stage.after(HOUR)
+    else:
+        stage.say("end-override")
+    assert stage.weights() == {"A": 0.0, "B": 0.5, "C": 1.0}
+
+
 def test_a_drain_outranks_an_override() -> None:
     stage = fleet()
     stage.say("override", uuid="A", weight=1.0)

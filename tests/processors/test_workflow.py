@@ -403,3 +403,21 @@ def test_nothing_is_ordered_before_the_boot_is_known() -> None:
     assert at.stands("G") == ("resetting", "the inventory of n1: its boot is not known")
     at.inventory("boot-1", "G")
     assert order(at).boot == "boot-1"
+
+
+def test_after_an_hour_of_silence_an_order_is_of_now() -> None:
+    """Nobody could have taken up one of then."""
+    at = stage()
+    at.judge("G", 0.0, hard=True, reasons=[XID], evidence=at.ts)
+    at.tick(at.ts + 3_600_000)
+    assert at.stands("G")[0] == "resetting"
+    assert order(at).expires > at.ts
+    assert at.case("G").ts == at.ts
+
+
+def test_after_an_hour_of_silence_a_window_of_work_that_has_closed_lets_nobody_through() -> None:
+    at = Stage(gpus_out_max=None, steps={"windows": ["thu 00:00-00:30"]}, workflow={"enabled": True})
+    at.inventory("boot-1", "G")
+    at.judge("G", 0.0, hard=True, reasons=[XID], evidence=at.ts)
+    at.tick(at.ts + 3_600_000)
+    assert at.stands("G") == ("drained", "window: such steps begin thu 00:00-00:30 UTC")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.kits import check_cuts
 from processors.cluster import ClusterTask
-from schemas.records import CommandResult, Order, Reason, Revalidated, Serving
+from schemas.records import CommandResult, Operator, Order, Reason, Revalidated, Serving
 from schemas.states import Action, Step
 from tests.processors.cluster_stage import Stage
 from tests.processors.nodes_world import Agent, Watch
@@ -52,6 +52,9 @@ class World:
         self.commands: list[tuple[str, Order | str]] = []  # to a GPU's node: an order, or the id of one to cancel
         self.answers: list[CommandResult] = []
         self.read = 0
+        self.suspects: set[str] = set()  # whose outputs may have been wrong
+        self.steps: dict[str, Step | None] = {}
+        self.given: set[str] = set()  # what was outstanding when it was last looked
         self.stage = Stage()
         self.policy(flow, 0)
         for node in self.agents:
@@ -67,6 +70,8 @@ class World:
     def fail(self, gpu: str, number: int) -> None:
         fault = {"evidence": self.stage.ts, **FAULTS[number % len(FAULTS)]}
         self.stage.judge(gpu, 0.0, node=NODE_OF[gpu], **fault)
+        if fault.get("corruption"):
+            self.suspects.add(gpu)
 
     def blank(self, gpu: str, number: int) -> None:
         self.stage.judge(gpu, None, node=NODE_OF[gpu])
@@ -76,6 +81,7 @@ class World:
 
     def restore(self, gpu: str, number: int) -> None:
         self.stage.restore(gpu, node=NODE_OF[gpu])
+        self.suspects.discard(gpu)
 
     def proceed(self, gpu: str, number: int) -> None:
         self.stage.restore(gpu, node=NODE_OF[gpu], action="proceed")
@@ -131,11 +137,29 @@ class World:
         flow = FLOWS[number % len(FLOWS)]
         self.stage.policy(f"p{self.stage.offset}", ts=self.stage.offset, gpus_out_max=None, workflow=flow)
 
+    def move(self, gpu: str, number: int) -> None:
+        """To another slot; its former one may be told of too late to matter."""
+        self.stage.tick(self.stage.ts + 1)  # nobody moves it in the millisecond in which its case begins
+        if number % 2:
+            self.stage.gone(gpu, "", node=NODE_OF[gpu])
+        self.judge(gpu, number // 2)
+
+    def hold(self, gpu: str, number: int) -> None:
+        """Or the end of one."""
+        word = ("hold", "release")[number % 2]
+        said = {"ts": self.stage.ts, "node": "", "author": "ann", "until": self.stage.ts + 3_000_000}
+        if word == "hold" or self.is_held:
+            self.stage.say(Operator(action=word, **said))
+
     # --- the rest --------------------------------------------------------------------------------------------
 
     def boot(self, node: str) -> None:
         boot = f"{node}/{self.agents[node].boot}"
         self.stage.inventory(boot, *(gpu for gpu in GPUS if NODE_OF[gpu] == node), node=node)
+
+    @property
+    def is_held(self) -> bool:
+        return bool(self.stage.task.decisions.brakes.holds)
 
     def _hear(self, result: CommandResult) -> None:
         self.watch.heard(result)
@@ -143,12 +167,15 @@ class World:
 
     def look(self) -> None:
         """Read what was said, and hold the stage against what must be so at any time."""
+        self.suspects -= self.released()
         for gpu, eviction in self.stage.evictions[self.read :]:
             order, cancel = self.watch.read(gpu, eviction, eviction.ts)
             self.commands += [(gpu, found) for found in (order, cancel) if found]
         self.read = len(self.stage.evictions)
         members = self.stage.task.fleet.members
         assert set(members) == set(GPUS) == set(self.stage.decisions), "a GPU is lost"
+        for gpu in self.suspects:
+            assert self.stage.decisions[gpu].weight == 0.0, "its outputs may be wrong, and nobody has vouched for it"
         for gpu, member in members.items():
             if not member.case.open:
                 continue
@@ -156,13 +183,28 @@ class World:
             assert case.deadline is not None or case.waits, "it goes on by itself, or says what it waits for"
             assert (case.step, case.opened) == (member.case.step, member.case.opened_ms), "readers know it"
             assert self.stage.decisions[gpu].weight == 0.0, "who is out has no traffic"
+        given = {member.case.order.id for member in members.values() if member.case.order}
+        assert not self.is_held or given <= self.given, "something is ordered under a hold"
+        self.given = given
         for agent in self.agents.values():
             assert len(agent.done) == len(set(agent.done)), "an order was done twice"
             assert set(agent.done) <= self.watch.given.keys(), "something was done that nobody ordered"
         assert not self.stage.dead, self.stage.dead[-1].why
 
+    def released(self) -> set[str]:
+        """Who has come back from its probation since it was last looked."""
+        steps = dict(self.steps)
+        found = set()
+        for gpu, eviction in self.stage.evictions[self.read :]:
+            if steps.get(gpu) is Step.PROBATION and eviction.step is Step.IN_SERVICE and "slot" not in eviction.detail:
+                found.add(gpu)
+            steps[gpu] = eviction.step
+        self.steps = steps
+        return found
+
     def heal(self) -> None:
         """From here on all goes well: each case ends, or waits for somebody of whom that cannot be said."""
+        self.hold("A", 1)
         self.policy(0, 1)
         for _ in range(8):
             for gpu in GPUS:
@@ -189,6 +231,8 @@ OPS: list[Callable[[World, str, int], None]] = [
     World.proceed,
     World.forge,
     World.check,
+    World.hold,
+    *[World.move] * 2,
     World.reboot,
     World.restart,
     World.policy,

@@ -62,6 +62,14 @@ class SystemServers:
         for labels, value in _LINE.findall(page):
             named = dict(_LABEL.findall(labels))
             if instance := named.get("worker_id", ""):
-                counted = int(float(value)) if named.get("dynamo_endpoint") in self._endpoints else 0
+                counted = _count(address, value) if named.get("dynamo_endpoint") in self._endpoints else 0
                 counts[instance] = counts.get(instance, 0) + counted
         return counts
+
+
+def _count(address: str, value: str) -> int:
+    """Raises Away: it is none."""
+    try:
+        return int(float(value))
+    except (ValueError, OverflowError):
+        raise Away(f"{address}: {value} requests") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sinks.schedulers.adapter import Standing
-from sinks.schedulers.dynamo.in_flight import Heard
+from sinks.schedulers.dynamo.in_flight import NOT_HEARD, Heard
 from sinks.schedulers.dynamo.saved import SavedUnit
 
 PARTLY = "some of its instance records are out: drain it again, or add it"
@@ -32,6 +32,8 @@ class Facts(NamedTuple):
 
 
 def standing(facts: Facts, heard: Heard) -> Standing:
+    if facts.lives and heard.process == "gone":
+        heard = NOT_HEARD  # the address is not its own: what runs there is not known
     if facts.present:
         if facts.partly:
             return Standing("unknown", heard.in_flight, True, PARTLY)

@@ -89,7 +89,7 @@ def _of_card(content: bytes) -> tuple[str, set[str]]:
     """The address is that of the files which the worker serves with its card: `http://HOST:PORT/v1/metadata/...`."""
     try:
         card = msgspec.json.decode(content)["card_json"]
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (msgspec.DecodeError, RecursionError, KeyError, TypeError):
         return "", set()
     address = next((host for text in _texts(card) if (host := _system_server(text))), "")
     uuids = _inside(card, "runtime_config", "runtime_data", "gpu_uuids")

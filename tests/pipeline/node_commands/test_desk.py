@@ -235,6 +235,34 @@ def test_what_waits_too_long_is_refused_instead_of_done_late(machine):
     assert len(machine.resets()) <= 1
 
 
+def test_what_waits_is_not_done_when_its_key_is_taken_away_meanwhile(machine):
+    machine.say("takes_s", "0.2")
+
+    async def run():
+        node = Node(machine)
+        async with node.desk():
+            await node.hear(command(NOW, id="c1", sequence=1))
+            while ("c1", "started") not in node.states:
+                await asyncio.sleep(0.01)
+            await node.hear(command(NOW, id="c2", sequence=2, uuid=OTHER, bdf=OTHER_BDF))
+            node.keys = {}
+            await node.idle()
+        return node
+
+    node = asyncio.run(run())
+    assert [(result.id, result.state, result.reason) for result in node.said[-2:]] == [
+        ("c1", "done", ""),
+        ("c2", "refused", "key"),
+    ]
+    assert machine.resets() == [f"--gpu-reset -i {UUID}"]
+
+
+@pytest.mark.parametrize("expires", [0, NOW - 1, NOW + 10 * 3_600_000])
+def test_one_that_is_out_of_time_shuts_out_no_other_whatever_its_sequence(machine, expires):
+    node = played(machine, command(NOW - 2, id="c0", expires=expires, sequence=NOW * 1000), command(NOW))
+    assert node.states == [("c0", "refused"), ("c1", "started"), ("c1", "done")]
+
+
 def test_one_that_waits_can_be_cancelled_and_one_that_has_started_cannot(machine):
     machine.hold()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -233,12 +234,35 @@ def test_a_bearer_token_goes_without_a_user(receiver):
 def test_what_does_not_answer_or_is_something_else_is_waited_for(servicenow):
     servicenow.script = [(200, {}, b"<html>Hibernating instance</html>"), (200, {}, [])]
     tracker = to_servicenow(servicenow)
-    for why in ("not JSON", "without a `result`"):
+    for why in ("not JSON", "not the answer that is expected"):
         with pytest.raises(Later, match=why):
             run(tracker.find(TICKET))
     servicenow.close()
     with pytest.raises(Later, match="refused"):
         run(tracker.find(TICKET))
+
+
+ODD = [None, [], "ok", {}, {"result": None}, {"issues": None}, {"result": {}, "issues": {}}, {"key": 7}]
+ODD += [{"result": [{"sys_id": None}], "issues": [{"key": "OPS-1"}]}, {"result": ["x"], "issues": [None]}]
+
+
+@pytest.mark.parametrize("said", ODD)
+@pytest.mark.parametrize("make", ["servicenow", "jira"])
+def test_an_answer_of_another_form_is_waited_for_whatever_was_asked(make, request, said):
+    """A gateway may answer for the ticket system, with a status of 200."""
+    server = request.getfixturevalue(make)
+    tracker = {"servicenow": to_servicenow, "jira": to_jira}[make](server)
+    for ask in (tracker.find(TICKET), tracker.create(TICKET, 1)):
+        server.script = [(200, {}, said)]
+        with pytest.raises(Later):
+            run(ask)
+    ref = run(tracker.create(TICKET, 1))
+    for script in ([(200, {}, said)], [None, (200, {}, said)], [None, None, (200, {}, said)]):
+        server.script = script
+        with contextlib.suppress(Later):
+            run(tracker.close(ref, CLOSED, TICKET, 1))
+        with contextlib.suppress(Later):
+            run(tracker.update(ref, TICKET, TICKET, 2, True))
 
 
 # --- webhook ----------------------------------------------------------------------------------------------------

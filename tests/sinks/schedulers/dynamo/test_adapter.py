@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 
 import pytest
 
+from schemas.states import Wanted
+from sinks.schedulers import plan
 from sinks.schedulers.adapter import Away, Gpu, Refused, Standing
 from sinks.schedulers.dynamo import standing as words
 from sinks.schedulers.dynamo.adapter import ForcingDynamo
 from sinks.schedulers.dynamo.operator_command import OperatorCommand
 from sinks.schedulers.dynamo.saved import Saved
 from sinks.schedulers.dynamo.workers import GpuMap
+from sinks.schedulers.plan import Call
 from tests.sinks.schedulers.dynamo.worlds import FileWorld, SystemServer, adapter, instance_record
 
 A, B, C = "d94e88a9acea227f", "f4acc718d2c912ea", "00000000000000c3"
@@ -157,6 +161,22 @@ def test_of_two_endpoints_one_may_be_back_already(world, tmp_path):
     asyncio.run(dynamo.close())
 
 
+@pytest.mark.parametrize("wanted", [Wanted.DRAINED, Wanted.FORCED, Wanted.REMOVED, Wanted.SERVING])
+def test_who_is_drained_in_part_is_brought_to_an_end(world, tmp_path, wanted):
+    """As after a death between two deletions, or where a worker has registered one endpoint anew."""
+    dynamo = adapter(world, tmp_path / "state", endpoints=("generate", "embed"))
+    world.register(A, "embed")
+    drain(dynamo)
+    world.register(A, "embed")
+    call = plan.next_call(wanted, look(dynamo))
+    assert call is (Call.ADD if wanted is Wanted.SERVING else Call.REMOVE if wanted is Wanted.REMOVED else Call.DRAIN)
+    asyncio.run(dynamo.add(A) if call is Call.ADD else dynamo.drain(A, "again"))
+    assert [name for name in world.standing() if name.endswith(A)] == (
+        [f"dynamo%2Fbackend%2F{endpoint}%2F{A}" for endpoint in ("embed", "generate")] if call is Call.ADD else []
+    )
+    asyncio.run(dynamo.close())
+
+
 def test_who_was_drained_by_somebody_else_stays_drained(world, dynamo, tmp_path):
     world.delete(A)
     drain(dynamo)
@@ -195,6 +215,45 @@ def test_what_runs_is_counted_at_the_system_server_that_the_card_names(world, dy
     server.counts[A] = 0
     assert look(dynamo) == Standing("drained", 0, True)
     assert look(dynamo, B).in_flight is None
+
+
+@pytest.mark.parametrize("address", ["a" * 70 + ":1", "..:1", "[bad:1", "127.0.0.1:0", "no such host:1"])
+def test_an_address_that_is_none_is_of_one_worker_and_holds_up_no_other(world, tmp_path, servers, address):
+    file = tmp_path / "map.json"
+    file.write_text(json.dumps({GPU_1.uuid: address}))
+    server = servers(**{B: 1})
+    world.start(A, address=address)
+    world.start(B, address=server.address)
+    dynamo = adapter(world, tmp_path / "state", file)
+    assert asyncio.run(dynamo.units([GPU_1]))
+    assert look(dynamo).state == "serving"
+    assert look(dynamo, B) == Standing("serving", 1)
+    asyncio.run(dynamo.close())
+
+
+@pytest.mark.parametrize("count", ["1.2.3", "1e999", "+", "1e+"])
+def test_a_count_that_is_none_is_of_one_worker_and_holds_up_no_other(world, dynamo, servers, count):
+    server = servers(**{A: count})
+    world.start(A, address=server.address)
+    assert asyncio.run(dynamo.look([A, B])) == {A: Standing("serving"), B: Standing("serving")}
+
+
+def test_a_card_without_an_end_tells_nothing(world, dynamo):
+    """And keeps nobody else's."""
+    (world.cards / f"dynamo%2Fbackend%2Fgenerate%2F{A}").write_bytes(b'{"card_json":' + b"[" * 100_000)
+    assert asyncio.run(dynamo.units([GPU_1, GPU_3])) == {GPU_1: [], GPU_3: [B]}
+
+
+@pytest.mark.parametrize("whose", [B, None])
+def test_a_worker_that_lives_elsewhere_than_it_is_looked_for_may_have_requests_that_run(world, dynamo, servers, whose):
+    """whose: who answers at that address; None: nobody listens there."""
+    server = servers(**{whose: 0} if whose else {})
+    if whose is None:
+        server.close()
+    world.start(A, address=server.address)
+    drain(dynamo)
+    asyncio.run(dynamo.remove(A, ""))
+    assert look(dynamo) == Standing("drained", None, True)
 
 
 @pytest.mark.parametrize(
