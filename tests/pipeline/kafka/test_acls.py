@@ -434,7 +434,7 @@ def test_an_operator_speaks_and_may_see_what_becomes_of_it(guarded: Guarded):
     asyncio.run(words.say(kafka, word))
     assert asyncio.run(hearing.followed(kafka, Trace(word), 1.0)) == Outcome(None, ""), "nobody judges there"
     asyncio.run(heard_to(kafka))
-    unseen = asyncio.run(hearing.followed(guarded.settings("scheduler"), Trace(word), 1.0))
+    unseen = asyncio.run(hearing.followed(guarded.settings("scheduler"), Trace(word), 60.0))
     assert (unseen.taken, "uthoriz" in unseen.text) == (None, True)
     with pytest.raises(TopicAuthorizationFailedError):
         asyncio.run(written(kafka, "fleet-events"))
@@ -446,7 +446,7 @@ async def heard_to(kafka: Kafka) -> None:
     """Whoever may not ask how far a group has come gets no answer."""
     offsets = Offsets(kafka)
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await offsets.committed(kafka.group("cluster"), TopicPartition(kafka.topic("fleet-events"), 0))
     finally:
         await offsets.close()

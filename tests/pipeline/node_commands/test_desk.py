@@ -236,7 +236,7 @@ def test_what_waits_too_long_is_refused_instead_of_done_late(machine):
 
 
 def test_what_waits_is_not_done_when_its_key_is_taken_away_meanwhile(machine):
-    machine.say("takes_s", "0.2")
+    machine.hold()
 
     async def run():
         node = Node(machine)
@@ -246,6 +246,7 @@ def test_what_waits_is_not_done_when_its_key_is_taken_away_meanwhile(machine):
                 await asyncio.sleep(0.01)
             await node.hear(command(NOW, id="c2", sequence=2, uuid=OTHER, bdf=OTHER_BDF))
             node.keys = {}
+            machine.release()
             await node.idle()
         return node
 
