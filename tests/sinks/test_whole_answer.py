@@ -16,8 +16,8 @@ from sinks.tickets.tracker import Later
 
 BODY = b'{"a": "' + b"x" * 40 + b'"}'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-TIMEOUT_S = 1.0  # every piece comes within, on a busy machine too; the whole takes more than three times as long
-PAUSE_S = 0.2
+TIMEOUT_S = 1.0  # every piece comes within, on a busy machine too; the whole takes five times as long
+PAUSE_S = 0.1
 WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY)
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 TRICKLES = {
