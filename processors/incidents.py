@@ -7,7 +7,6 @@ counted, and of resolved ones a node keeps the newest few.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
@@ -285,17 +284,10 @@ class Incidents:
             if of.empty:
                 del self._nodes[node]
             else:
-                self._rest_ms[node] = self._busy_again_ms(of)
+                self._rest_ms[node] = of.next_ms(self._quiet_ms, COUNTS_EVERY_MS, self._reopen_ms)
 
     def _wake(self, node: str) -> None:
         self._rest_ms.pop(node, None)
-
-    def _busy_again_ms(self, of: NodeIncidents) -> float:
-        """When the timer has something to do next if nothing comes before: most incidents stand for long, and rest."""
-        moments = [each.resolved_ms + self._reopen_ms for each in of.resolved]
-        moments += [each.active_ms + self._quiet_ms for each in of.open if not each.standing]
-        moments += [each.said_ms + COUNTS_EVERY_MS for each in of.open if each.unsaid]
-        return min(moments, default=math.inf)
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import msgspec
@@ -88,6 +89,13 @@ class NodeIncidents(msgspec.Struct, omit_defaults=True):
         gone = [each for each in self.resolved if each in excess or now_ms - each.resolved_ms >= reopen_ms]
         self.resolved = [each for each in self.resolved if each not in gone]
         return gone
+
+    def next_ms(self, quiet_ms: int, counts_every_ms: int, reopen_ms: int) -> float:
+        """Until when, unless more comes, there is nothing to resolve, tell or forget: most stand for long, and rest."""
+        moments = [each.active_ms + quiet_ms for each in self.open if not each.standing]
+        moments += [each.said_ms + counts_every_ms for each in self.open if each.unsaid]
+        moments += [each.resolved_ms + reopen_ms for each in self.resolved]
+        return min(moments, default=math.inf)
 
     def around(self, window_ms: int) -> Surroundings:
         return Surroundings(self._joined, window_ms)

@@ -139,7 +139,7 @@ def test_another_slot_neither_cools_a_gpu_down_nor_counts_as_a_first_attempt() -
     at.judge("G", 1.0, bdf="2")
     assert at.weights()["G"] == 1.0, "a fault that was not its outputs' has to show again"
     fail(at, bdf="2")
-    assert at.case("G").waits == "its replacement: tried 1 times within 7 days, and xid_48 came back"
+    assert at.case("G").waits == "its replacement: tried 1 time within 7 days, and xid_48 came back"
 
 
 def test_an_order_that_may_still_be_done_is_waited_for_by_a_gpu_that_has_left_and_is_back() -> None:
