@@ -151,7 +151,8 @@ class Kmsg(Source):
         ready = asyncio.Event()
         loop.add_reader(device, ready.set)
         try:
-            await asyncio.wait_for(ready.wait(), seconds)
+            async with asyncio.timeout(seconds):  # `wait_for` of Python 3.11 can lose that we are told to end
+                await ready.wait()
         except TimeoutError:
             pass
         finally:

@@ -156,7 +156,8 @@ class _Supervision:
 
     async def close(self) -> None:
         try:
-            await asyncio.wait_for(self._source.close(), CLOSE_S)
+            async with asyncio.timeout(CLOSE_S):  # `wait_for` of Python 3.11 can lose that we are told to end
+                await self._source.close()
         except Exception as error:  # it has failed already, or is not needed any more
             log.debug("%s: could not be closed: %r", self._source.name, error)
 

@@ -19,8 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 
 KAFKA = "4.3.1"
 # kafka-clients is named: without it an older one is chosen, and the broker dies at its start.
@@ -31,8 +32,9 @@ COORDINATES = (
     "org.apache.logging.log4j:log4j-slf4j-impl:2.25.1",
 )
 CLUSTER_ID = "R1BVLVZpdGFscy1kZXYtMQ"
-START_S = 60.0
+START_S = 120.0
 HOST = "127.0.0.1"
+PORTS = range(20_000, 32_768)
 
 # What is small, quick or single here is what a test can wait for; nothing of it concerns what is promised.
 SETTINGS = {
@@ -53,6 +55,9 @@ SETTINGS = {
     "log.cleaner.backoff.ms": "500",
     "log.initial.task.delay.ms": "1000",
 }
+
+
+_given: set[int] = set()
 
 
 class BrokerFailed(Exception):
@@ -141,7 +146,7 @@ class Broker:
             self._process = None
 
 
-def tool(name: str, *arguments: str, timeout_s: float = 60.0) -> str:
+def tool(name: str, *arguments: str, timeout_s: float = 180.0) -> str:
     """What one of Kafka's own command line tools prints: `tool("org.apache.kafka.tools.TopicCommand", ...)`."""
     jars, archive = prepared()
     argv = [*java(), f"-XX:SharedArchiveFile={archive}", "-cp", jars, name, *arguments]
@@ -212,10 +217,17 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on and that was not given before.
+
+    Below those that Linux gives by itself to whoever wants any port: it is still free when it is needed.
+    """
+    while True:
+        port = SystemRandom().choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def listening(port: int) -> bool:

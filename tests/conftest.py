@@ -9,15 +9,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from pipeline.kafka import reading, topics
 from pipeline.kafka.settings import Kafka
 from scripts.kafka_broker import Broker
 
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says everything at each try; outages are our tests
-settings.register_profile("default", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
+TIMELESS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # of a machine, not of what is tested
+settings.register_profile("default", **TIMELESS)
+settings.register_profile("ci", derandomize=True, **TIMELESS)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
@@ -87,7 +88,7 @@ def settled() -> Callable[[Kafka, str], Awaitable[None]]:
     async def wait(kafka: Kafka, topic: str) -> None:
         places = (await reading.partitions(kafka, topic))[topic]
         async with reading.opened(kafka) as committed, reading.opened(kafka, committed=False) as all_:
-            async with asyncio.timeout(10.0):
+            async with asyncio.timeout(60.0):
                 while await committed.kept(places) != await all_.kept(places):
                     await asyncio.sleep(0.01)
 

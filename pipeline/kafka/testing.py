@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
 
-from pipeline.kafka import wire
+from pipeline.kafka import reading, wire
 from pipeline.kafka.settings import Kafka
 from schemas import topics
 from schemas.log import Origin, Output
@@ -51,6 +53,9 @@ async def publish(
 ) -> list[int]:
     """In one transaction, which is committed, or aborted when all of it is in the log. Returns the offsets.
 
+    It returns when that transaction hides nothing any more: a broker ends it on the topics moments after it has
+    answered that it is committed, and whoever reads in between takes an earlier end for the end.
+
     The log's time is now: that of a transaction's end always is, and behind records that are older by days it
     would begin a new segment, which lets the broker compact what a test is about to read.
     """
@@ -69,8 +74,21 @@ async def publish(
             )
             for output in outputs
         ]
-        offsets = [(await each).offset for each in sent]
+        written = [await each for each in sent]
         await (producer.commit_transaction() if commit else producer.abort_transaction())
     finally:
         await producer.stop()
-    return offsets
+    await _ended(kafka, written)
+    return [each.offset for each in written]
+
+
+async def _ended(kafka: Kafka, written: Sequence[RecordMetadata]) -> None:
+    places = {each.topic_partition for each in written}
+    async with reading.opened(kafka) as reader:
+        while any(
+            each.offset >= span.end
+            for span in await reader.kept([*places])
+            for each in written
+            if each.topic_partition == span.place
+        ):
+            await asyncio.sleep(0.01)

@@ -35,7 +35,7 @@ KEY, TOKEN = "ops-2026.key", "token"  # as the page names them
 SETTINGS_FILE = "/etc/gpu-vitals/gpu-vitals.toml"
 BROKER_ADDRESS = "kafka:19092"
 NO_SETTINGS = {"CLUSTER_ID", "KAFKA_HEAP_OPTS", "KAFKA_LOG_DIRS"}  # of the image, not of the broker
-START_S = 90.0
+START_S = 180.0
 
 
 class Process(NamedTuple):
@@ -49,7 +49,7 @@ class Process(NamedTuple):
     log: Path
 
     def get(self, path: str) -> str:
-        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
             return answer.read().decode()
 
     def healthy(self) -> bool:
@@ -57,7 +57,7 @@ class Process(NamedTuple):
         kind, program, *arguments = self.declared["healthcheck"]["test"]
         assert (kind, program) == ("CMD", "python")
         arguments = [each.replace(f":{self.inside}/", f":{self.port}/") for each in arguments]
-        return subprocess.run([sys.executable, *arguments], capture_output=True, timeout=20).returncode == 0
+        return subprocess.run([sys.executable, *arguments], capture_output=True, timeout=60).returncode == 0
 
     def stop(self) -> int:
         """Its exit status; raises TimeoutExpired where Docker would kill it."""

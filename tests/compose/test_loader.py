@@ -11,7 +11,7 @@ import pytest
 
 from tests.compose.stack import COMPOSE
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]  # packages are fetched and built
 
 LOADER = Path(__file__).parent / "load"
 
@@ -27,7 +27,7 @@ def load(tmp_path_factory):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1000,
     )
     assert built.returncode == 0, built.stderr
 

@@ -16,6 +16,7 @@ from scripts.kafka_broker import free_port
 from tests.compose.dashboards import EXPRESSIONS
 from tests.compose.stack import COMPOSE, eventually, running
 
+pytestmark = pytest.mark.timeout(1200)  # whoever comes first waits until all of it runs
 SINKS_UP = 'up{job="gpu-vitals-sink"} == 1'
 OF_PROMETHEUS = ("_bucket", "_sum", "_count")  # what a histogram's name ends in
 
@@ -143,7 +144,7 @@ def prometheus(stack, directory):
         process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
 
     def ask(what):
-        with urlopen(f"http://127.0.0.1:{port}/api/v1/{what}", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/api/v1/{what}", timeout=60) as answer:
             return json.load(answer)["data"]
 
     try:
@@ -151,7 +152,7 @@ def prometheus(stack, directory):
         yield ask
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
 def here(stack, job):

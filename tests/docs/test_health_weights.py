@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from pipeline.kafka.settings import Kafka
 from pipeline.kafka.testing import decision, publish
+from scripts.kafka_broker import free_port
 
 NOBODY = "no healthy GPUs available: 2 workers, each with a GPU of weight 0: 1 degraded, 1 failed"
 PAGE = (Path(__file__).resolve().parents[2] / "docs/health-weights.md").read_text("utf-8")
@@ -29,8 +29,7 @@ def source(request, kafka: Kafka):
         code = example("kafka").replace("127.0.0.1:9092", kafka.bootstrap)
         yield code.replace('prefix="gpu-vitals."', f'prefix="{kafka.prefix}"')
         return
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     words = ["sink", "decisions", "--listen", str(port), "--bootstrap", kafka.bootstrap, "--prefix", kafka.prefix]
     with subprocess.Popen([sys.executable, "-m", "pipeline", *words], stderr=subprocess.DEVNULL) as server:
         yield example("http").replace("9109", str(port))
@@ -62,7 +61,7 @@ def test_the_scheduler_places_requests_and_refuses_them_in_words(kafka: Kafka, s
             continue
         assert answer == "more to worker-0"
         scheduler.stdin.close()
-        assert scheduler.wait(timeout=20) == 0
+        assert scheduler.wait(timeout=60) == 0
 
 
 def test_waiting_for_a_drained_gpu_under_asyncio(kafka: Kafka, source):
@@ -75,7 +74,7 @@ def test_waiting_for_a_drained_gpu_under_asyncio(kafka: Kafka, source):
         done, _ = await asyncio.wait([waiting], timeout=0.5)
         assert not done
         await publish(kafka, [decision(1, 0.0, cause=3)])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await waiting
 
     asyncio.run(drain())

@@ -50,7 +50,7 @@ def test_the_example_answers_as_the_contract_says(tmp_path):
 def test_the_events_of_the_example_are_those_of_the_contract(tmp_path):
     from urllib.request import urlopen
 
-    with example(tmp_path) as running, urlopen(f"{running.url}/v1/gpus/watch", timeout=20) as stream:
+    with example(tmp_path) as running, urlopen(f"{running.url}/v1/gpus/watch", timeout=60) as stream:
         lines, events = EventLines(), []
         while len(events) < 2:
             events += lines.feed(stream.read1(1 << 16))

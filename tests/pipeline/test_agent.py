@@ -67,7 +67,7 @@ class Process:
 
     def page(self, path: str) -> str:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
                 found: bytes = answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -112,7 +112,7 @@ def test_its_imports_are_small_and_it_ends_in_order_while_kafka_is_away(tmp_path
         wait(started.reads, started)
         wait(lambda: "kafka" in started.problems(), started)
         started.process.send_signal(signal.SIGTERM)
-        out, errors = started.process.communicate(timeout=30)
+        out, errors = started.process.communicate(timeout=60)
     assert started.process.returncode == 0, errors
     imported = set(out.split())
     assert {"aiokafka", "pipeline", "producers"} <= imported
@@ -130,7 +130,7 @@ def test_a_spool_that_another_agent_uses_is_refused_with_one_line(tmp_path: Path
     with agent(tmp_path, str(tmp_path / "spool")) as first:
         wait(first.reads, first)
         with agent(tmp_path, str(tmp_path / "spool")) as second:
-            _, errors = second.process.communicate(timeout=30)
+            _, errors = second.process.communicate(timeout=60)
             assert second.process.returncode == 2
             assert f"{tmp_path}/spool: another agent uses this spool" in errors
             assert "Traceback" not in errors
@@ -143,7 +143,7 @@ def test_where_the_spool_cannot_be_written_it_goes_on_in_memory_and_says_so(tmp_
         assert "not a directory; what is seen stays in memory, 4 MiB of it at most" in started.problems()["spool"]
         assert "gpu_vitals_spool_in_memory 1.0" in started.page("/metrics")
         started.process.send_signal(signal.SIGTERM)
-        _, errors = started.process.communicate(timeout=30)
+        _, errors = started.process.communicate(timeout=60)
     assert started.process.returncode == 0
     assert errors.count("stays in memory") == 1
 
@@ -164,7 +164,7 @@ def test_it_ends_with_its_sources_when_kafka_has_what_they_said(kafka: Kafka, tm
     argv = [sys.executable, "-m", "pipeline", "agent", "--bootstrap", kafka.bootstrap, "--prefix", kafka.prefix]
     environment = os.environ | {"GPU_VITALS_AGENT_SPOOL_DIR": str(tmp_path / "spool")}
     for _ in range(2):
-        done = subprocess.run([*argv, "--source", f"kernel-log:{log}"], env=environment, timeout=60)
+        done = subprocess.run([*argv, "--source", f"kernel-log:{log}"], env=environment, timeout=120)
         assert done.returncode == 0
     kinds = [record.kind for record in asyncio.run(observations(kafka))]
     assert kinds.count("kernel") == 1, "the second one goes on where the first one was"

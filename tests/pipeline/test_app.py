@@ -77,7 +77,7 @@ def run(directory, source, sink, *, look=None, for_s=None, stop_at_once=False):
             if stop_at_once:
                 stop.set()
             running = asyncio.create_task(app.run(stop, for_s))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while look and not look(app) and not running.done():
                     await asyncio.sleep(0.01)
                 if look:

@@ -57,7 +57,7 @@ async def follow(directory, sink, batches=()):
         for topic, count in batches:
             await log.append(topic, [Entry("k", "kind", b"x")] * count)
             await asyncio.sleep(0.01)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (follower.lag() or follower.outage) and not running.done():
                 await asyncio.sleep(0.005)
         if running.done():

@@ -62,7 +62,7 @@ class Scripted(Source):
         self.closed += 1
 
 
-def heard(*sources: Scripted, seconds: float = 0.1, lacks: list[str] | None = None) -> Heard:
+def heard(*sources: Scripted, seconds: float = 1.0, lacks: list[str] | None = None) -> Heard:
     by_name = {source.name: source for source in sources}
     found = listen(Machine(list(by_name), lacks or []), seconds, node="n", source=lambda name, *_: by_name[name])
     assert all(source.closed for source in sources)
@@ -77,7 +77,7 @@ def test_the_kernels_history_is_read_to_its_end_however_long_that_takes() -> Non
 
 def test_one_that_never_ends_is_left_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening, "CATCH_UP_S", 0.2)
-    found = heard(Scripted("nvml", [frame()]), Scripted("kmsg", *([fault(at)] for at in range(10_000))))
+    found = heard(Scripted("nvml", [frame()]), Scripted("kmsg", *([fault(at)] for at in range(10_000))), seconds=0.1)
     assert found.notes == ["kmsg: the kernel still had something to say after 0.2 s"]
 
 
@@ -106,7 +106,7 @@ def test_a_source_that_does_not_let_go_keeps_nobody(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_source_of_telemetry_that_says_nothing_has_not_been_read() -> None:
-    assert heard(Scripted("nvml", [inventory()]), Scripted("kmsg")).unread == ["nvml: no sample came within 0.1 s"]
+    assert heard(Scripted("nvml", [inventory()]), Scripted("kmsg")).unread == ["nvml: no sample came within 1 s"]
 
 
 def test_who_the_gpus_are_stands_before_what_was_said_of_them() -> None:

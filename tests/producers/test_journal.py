@@ -163,7 +163,7 @@ async def opened(after: str | None = None) -> AsyncIterator[Journal]:
 async def until(source: Journal, enough: int) -> list[Observed]:
     """What it says, until that is so much."""
     said: list[Observed] = []
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(60.0):
         while len(said) < enough:
             said += await source.read()
     return said
@@ -330,7 +330,7 @@ def test_a_journalctl_that_dies_is_started_again_and_nothing_is_said_twice(
         told.extend(entries)
 
     async def wait_for(*expected: int) -> None:
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(60.0):
             while codes(told) != list(expected):
                 await asyncio.sleep(0.01)
 

@@ -112,7 +112,7 @@ def test_a_broken_pipe_means_only_that_the_kernel_was_faster(monkeypatch: pytest
 
 
 def test_it_wakes_up_when_something_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producers.kmsg.WAIT_S", 30.0)
+    monkeypatch.setattr("producers.kmsg.WAIT_S", 3600.0)
     kernel = Kernel()
 
     async def run() -> list[Observed]:
@@ -121,12 +121,37 @@ def test_it_wakes_up_when_something_comes(monkeypatch: pytest.MonkeyPatch) -> No
         reading = asyncio.ensure_future(kmsg.read())
         await asyncio.sleep(0)
         kernel._ends[0].send(b"4,0,1,-;" + XID.format(31).encode() + b"\n")
-        observed = await asyncio.wait_for(reading, 5.0)
+        observed = await asyncio.wait_for(reading, 60.0)
         await kmsg.close()
         return observed
 
     assert [one.code for one in faults(asyncio.run(run()))] == [31]
     kernel.close()
+
+
+@pytest.mark.parametrize("moments", range(8))
+def test_whoever_is_told_to_end_at_the_moment_at_which_something_comes_ends(
+    monkeypatch: pytest.MonkeyPatch, moments: int
+) -> None:
+    monkeypatch.setattr("producers.kmsg.WAIT_S", 3600.0)
+    kernel = Kernel()
+
+    async def run() -> tuple[bool, bool]:
+        kmsg = source(kernel.open)
+        await kmsg.open(None)
+        reading = asyncio.ensure_future(kmsg.read())
+        await asyncio.sleep(0)
+        kernel._ends[0].send(b"4,0,1,-;usb 1-1: new device\n")
+        for _ in range(moments):
+            await asyncio.sleep(0)
+        was_reading = reading.cancel()
+        await asyncio.wait([reading])
+        await kmsg.close()
+        return was_reading, reading.cancelled()
+
+    was_reading, ended = asyncio.run(run())
+    kernel.close()
+    assert was_reading == ended
 
 
 def test_continuation_lines_and_escapes_are_no_faults() -> None:

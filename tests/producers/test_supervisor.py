@@ -91,7 +91,7 @@ def run(source: Source, sink: Sink | None = None, position: str | None = None) -
     sink = sink or Sink()
     asyncio.run(
         asyncio.wait_for(
-            supervise(source, sink, position=position, numbering=Numbering(1000), node="here", seed=1), 10.0
+            supervise(source, sink, position=position, numbering=Numbering(1000), node="here", seed=1), 60.0
         )
     )
     return sink
@@ -164,6 +164,20 @@ def test_a_source_that_hangs_does_not_keep_another_from_speaking() -> None:
         return speaking
 
     assert asyncio.run(both()).codes() == [1]
+
+
+def test_whoever_is_told_to_end_while_its_source_is_closed_ends() -> None:
+    async def run() -> bool:
+        class EndsUs(Script):
+            async def close(self) -> None:
+                task.cancel()
+
+        source = EndsUs(SourceError("cable"), *[[fault(1)]] * 99)
+        task = asyncio.ensure_future(supervise(source, Sink(), position=None, numbering=Numbering(1), node="here"))
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(run())
 
 
 def test_pauses_grow_up_to_a_bound_and_start_anew_after_a_success(monkeypatch: pytest.MonkeyPatch) -> None:

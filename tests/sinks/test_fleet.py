@@ -114,15 +114,15 @@ def test_before_it_was_live_nothing_is_known_of_what_a_reader_lacks():
 def test_one_who_waits_is_woken_by_news_and_by_the_end():
     fleet = live()
     woken = []
-    threads = [threading.Thread(target=lambda: woken.append(fleet.events(-1, 10, 20.0))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: woken.append(fleet.events(-1, 10, 3600.0))) for _ in range(2)]
     for thread in threads:
         thread.start()
     fleet.take(records(decision(1)))
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert [len(events) for events, _ in woken] == [1, 1]
-    waiting = threading.Thread(target=fleet.events, args=(0, 10, 20.0))
+    waiting = threading.Thread(target=fleet.events, args=(0, 10, 3600.0))
     waiting.start()
     fleet.close()
-    waiting.join(5)
+    waiting.join(60)
     assert not waiting.is_alive()

@@ -3,12 +3,12 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
+from sinks import http
 from sinks.http import HttpServer, Pages
 
 
@@ -33,7 +33,7 @@ def serve():
 
 def ask(server, path, method="GET"):
     try:
-        with urlopen(Request(f"http://127.0.0.1:{server.port}{path}", method=method), timeout=5) as answer:
+        with urlopen(Request(f"http://127.0.0.1:{server.port}{path}", method=method), timeout=60) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read()
     except HTTPError as error:
         with error:
@@ -76,20 +76,19 @@ def test_only_reading_and_only_these_pages(serve):
     assert b"/metrics" in ask(server, "/")[2]
 
 
-def test_a_client_that_says_nothing_holds_up_nobody(serve):
+def test_a_client_that_says_nothing_holds_up_nobody(serve, monkeypatch):
+    monkeypatch.setattr(http._Handler, "timeout", 3600.0)  # whoever waited for it would wait for so long
     server = serve()
     with socket.create_connection(("127.0.0.1", server.port)):
         assert ask(server, "/metrics")[0] == 200
-        started = time.monotonic()
         server.close()
-        assert time.monotonic() - started < 2.0
 
 
 def test_a_slow_page_holds_up_no_other(serve):
     go_on = threading.Event()
 
     def slow():
-        go_on.wait(5)
+        go_on.wait(60)
         return b"", "text/plain"
 
     server = serve(metrics=slow)
@@ -103,7 +102,7 @@ def test_a_slow_page_holds_up_no_other(serve):
 def test_a_page_that_cannot_be_made_is_logged(serve, caplog):
     server = serve(metrics=lambda: 1 / 0)
     with pytest.raises(OSError, match="closed connection without response"):
-        urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=5)
+        urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=60)
     assert "ZeroDivisionError" in caplog.text
 
 

@@ -34,14 +34,14 @@ def running(config, directory):
 
 def ready(base):
     try:
-        with urlopen(f"{base}/-/ready", timeout=5) as answer:
+        with urlopen(f"{base}/-/ready", timeout=60) as answer:
             return answer.status == 200
     except OSError:
         return False
 
 
 def eventually(holds):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -50,6 +50,6 @@ def eventually(holds):
 def asked(base, path, body=None):
     """What it answers, decoded; None: nothing."""
     data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(f"{base}/api/v2/{path}", data, {"Content-Type": "application/json"}), timeout=5) as answer:
+    with urlopen(Request(f"{base}/api/v2/{path}", data, {"Content-Type": "application/json"}), timeout=60) as answer:
         text = answer.read()
     return json.loads(text) if text else None

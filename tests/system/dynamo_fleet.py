@@ -218,7 +218,7 @@ class Fleet:
 
     def instance(self, number: int) -> str:
         """Of the worker that runs now; empty: it is not there."""
-        with suppress(OSError), urlopen(f"http://127.0.0.1:{WORKER_PORTS[number]}/metrics", timeout=5) as answer:
+        with suppress(OSError), urlopen(f"http://127.0.0.1:{WORKER_PORTS[number]}/metrics", timeout=60) as answer:
             for line in answer.read().decode().splitlines():
                 if line.startswith("dynamo_component_inflight_requests{") and 'endpoint="generate"' in line:
                     return line.partition('worker_id="')[2].partition('"')[0]

@@ -38,9 +38,9 @@ def scraped(*args, until):
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
             address = re.search(r"http://[\d.:]+/metrics", process.stderr.readline())[0]
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while True:
-                with urlopen(address, timeout=5) as answer:
+                with urlopen(address, timeout=60) as answer:
                     page = answer.read().decode()
                 if until in page:
                     return page

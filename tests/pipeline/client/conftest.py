@@ -14,7 +14,7 @@ from sinks.decisions_http import DecisionPages, DecisionsSink
 from sinks.fleet import Fleet
 from sinks.http import HttpServer
 
-SOON_S = 10.0
+SOON_S = 60.0
 
 
 class Api:

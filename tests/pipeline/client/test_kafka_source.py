@@ -89,7 +89,7 @@ def test_a_topic_that_was_made_anew_unsaid_takes_no_weight_back(kafka: Kafka, so
 async def make_anew(kafka):
     async with admin.connected(kafka) as client:
         await client.delete_topics([kafka.topic(DECISIONS)])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while kafka.topic(DECISIONS) in await client.list_topics():
                 await asyncio.sleep(0.05)
     await topics.create(kafka)

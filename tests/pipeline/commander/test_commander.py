@@ -196,7 +196,7 @@ def test_an_order_reaches_its_node_and_its_result_the_cluster_stage(kafka: Kafka
 
 def test_what_is_taken_back_while_it_waits_is_not_done(kafka: Kafka, machine, key) -> None:
     """The reset of another GPU of the node goes on for so long."""
-    machine.say("takes_s", "3")
+    machine.hold()
 
     async def run():
         async with nodes(kafka, machine) as made:
@@ -211,6 +211,7 @@ def test_what_is_taken_back_while_it_waits_is_not_done(kafka: Kafka, machine, ke
                 waits = msgspec.structs.replace(waits, order=None, cancel="o2", ts=wall_ms())
                 await publish(kafka, [output._replace(value=records.encode(waits), offset=2)])
                 await until(lambda: made["n1"].states("o2.cancel"))
+                machine.release()
                 await until(lambda: made["n1"].answered("o1"))
             return made["n1"]
 
@@ -232,6 +233,7 @@ async def ended(*processes):
     return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
 
 
+@pytest.mark.timeout(1800)  # three processes for each step
 def test_wherever_the_commander_dies_each_order_is_done_once(kafka: Kafka, machine, key) -> None:
     """At each of its steps; then two go on at the same time."""
 

@@ -40,6 +40,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setattr(machine, "ENGINE", free.getsockname())
+    monkeypatch.setattr(machine, "LIBRARY_S", 60.0)  # however busy the machine
     monkeypatch.setattr(bindings, "DIRECTORIES", ())
     monkeypatch.delenv(bindings.OVERRIDE, raising=False)
     monkeypatch.setattr(library, "load", no_library)
@@ -192,6 +193,7 @@ def test_a_driver_that_hangs_is_told_beside_what_the_kernel_says_of_it(
     nvml: Nvml, kernel: Callable[..., None], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(NvmlSource, "deadline_s", 0.3)
+    monkeypatch.setattr(machine, "LIBRARY_S", 0.1)
     nvml.hang()
     kernel(XID.format(119))
     code, out, err = run("--seconds", "1")

@@ -190,7 +190,7 @@ def test_following_goes_on_until_it_is_interrupted(told: Kafka) -> None:
     asyncio.run(more())
     assert json.loads(process.stdout.readline())["value"]["seq"] == 3
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert (process.returncode, err.strip()) == (130, b"")
 
 
@@ -200,7 +200,7 @@ def test_reader_that_goes_away_ends_it_quietly(told: Kafka) -> None:
     os.close(write)
     with os.fdopen(read) as lines:
         lines.readline()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
 
     async def more() -> None:
         ingress = KafkaIngress(told)
@@ -210,5 +210,5 @@ def test_reader_that_goes_away_ends_it_quietly(told: Kafka) -> None:
         await ingress.close()
 
     asyncio.run(more())
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (141, b"")

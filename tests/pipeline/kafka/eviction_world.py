@@ -36,11 +36,12 @@ ROOT = Path(__file__).resolve().parents[3]
 WAIT_S = 90.0
 XID = "{at} {node} kernel: NVRM: Xid (PCI:0000:1b:00): 61, pid=1, name=x, 0cec(3098) 00000000 00000000\n"
 # Short times, so that a case takes seconds, but where a busy machine could miss one: what is forced has to have ended.
+DRAIN_S = 4.0
 POLICY = """
 [node]
 improve_after_s = 1.0
 [cluster]
-drain_timeout_s = 4.0
+drain_timeout_s = {drain_timeout_s}
 [cluster.workflow]
 enabled = true
 acknowledged = true
@@ -107,7 +108,8 @@ class Follower(threading.Thread):
 
     def end(self) -> None:
         self._over.set()
-        self.join()
+        if self.is_alive():
+            self.join()
 
     async def _follow(self) -> None:
         names = [self._kafka.topic(name) for name in (topics.EVICTIONS, topics.DECISIONS, topics.OBSERVATIONS)]
@@ -150,10 +152,7 @@ class World:
         self.processes = {each.name: each for each in self._made()}
 
     def start(self) -> None:
-        policy = self._directory / "quick.toml"
-        policy.write_text(POLICY)
-        apply = [sys.executable, "-m", "pipeline", "policy", "apply", str(policy)]
-        subprocess.run(apply, check=True, env=os.environ | self._environment(), cwd=ROOT)
+        self.apply(DRAIN_S)
         self.told.start()
         for process in self.processes.values():
             process.start()
@@ -189,6 +188,13 @@ class World:
 
     # --- what happens there ---------------------------------------------------------------------------------
 
+    def apply(self, drain_timeout_s: float) -> None:
+        """A policy by which the cases that are opened from now on are judged."""
+        policy = self._directory / "quick.toml"
+        policy.write_text(POLICY.format(drain_timeout_s=drain_timeout_s))
+        apply = [sys.executable, "-m", "pipeline", "policy", "apply", str(policy)]
+        subprocess.run(apply, check=True, env=os.environ | self._environment(), cwd=ROOT)
+
     def fail(self) -> None:
         """The kernel prints an Xid that evicts, softly, and asks for a reset."""
         with self._kernel_log.open("a") as log:
@@ -209,7 +215,7 @@ class World:
     def ask(self, method: str, path: str) -> Any:
         """None: it is not there now, or has no answer."""
         try:
-            with urlopen(Request(f"http://127.0.0.1:{self._port}{path}", method=method), timeout=5) as answer:
+            with urlopen(Request(f"http://127.0.0.1:{self._port}{path}", method=method), timeout=WAIT_S) as answer:
                 return json.load(answer)
         except HTTPError as error:
             error.close()

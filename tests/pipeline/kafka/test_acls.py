@@ -46,6 +46,9 @@ from sinks.commander.sink import CommanderSink
 from sinks.metrics import MetricsSink
 from tests.sinks.commander.cases import eviction, order
 
+# Whoever comes first waits for a broker, and for some thirty of Kafka's own tools, each of which is a Java.
+pytestmark = pytest.mark.timeout(1800)
+
 USERS = ("admin", "nobody", *acls.ROLES)
 STORE_PASSWORD = "certificates"
 SASL = "org.apache.kafka.common.security.plain.PlainLoginModule required"
@@ -160,7 +163,7 @@ async def first(kafka: Kafka, topic: str, group: str) -> bytes:
         enable_auto_commit=False,
         isolation_level="read_committed",
     )
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         await consumer.start()
         try:
             message = await consumer.getone()
@@ -173,7 +176,7 @@ async def first(kafka: Kafka, topic: str, group: str) -> bytes:
 async def seen(kafka: Kafka, topic: str) -> None:
     """Look at the topic without any group."""
     consumer = AIOKafkaConsumer(kafka.topic(topic), **kafka.client(), auto_offset_reset="earliest")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         try:
             await consumer.start()
             await consumer.getone()
@@ -270,7 +273,8 @@ def test_a_worker_commits_outputs_positions_and_states_in_one_transaction(guarde
             if checkpoint:
                 task.restore(checkpoint)
             batches = log.read(part, position)
-            batch = await anext(batches)
+            while not (batch := await anext(batches)):
+                pass  # nothing has come for a second
             await batches.aclose()
             task.step(batch)
             last = batch[-1]
@@ -430,7 +434,7 @@ def test_an_operator_speaks_and_may_see_what_becomes_of_it(guarded: Guarded):
     asyncio.run(words.say(kafka, word))
     assert asyncio.run(hearing.followed(kafka, Trace(word), 1.0)) == Outcome(None, ""), "nobody judges there"
     asyncio.run(heard_to(kafka))
-    unseen = asyncio.run(hearing.followed(guarded.settings("scheduler"), Trace(word), 1.0))
+    unseen = asyncio.run(hearing.followed(guarded.settings("scheduler"), Trace(word), 60.0))
     assert (unseen.taken, "uthoriz" in unseen.text) == (None, True)
     with pytest.raises(TopicAuthorizationFailedError):
         asyncio.run(written(kafka, "fleet-events"))
@@ -442,7 +446,7 @@ async def heard_to(kafka: Kafka) -> None:
     """Whoever may not ask how far a group has come gets no answer."""
     offsets = Offsets(kafka)
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await offsets.committed(kafka.group("cluster"), TopicPartition(kafka.topic("fleet-events"), 0))
     finally:
         await offsets.close()

@@ -24,7 +24,7 @@ from schemas.partitions import partition_of
 
 Letters = dict[str, records.DeadLetter]
 
-WAIT_S = 30.0
+WAIT_S = 90.0
 LARGE = 2 << 20
 
 

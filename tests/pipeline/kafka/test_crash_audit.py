@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -123,6 +123,18 @@ class Deployment:
     def processes(self) -> list[Process]:
         return [*self.agents, *self.workers, self.sink]
 
+    def wait_for(self, true: Callable[[], bool], within_s: float = 300.0) -> None:
+        deadline = time.monotonic() + within_s
+        while not true():
+            for process in self.processes:
+                process.check()
+            assert time.monotonic() < deadline, "\n".join(process.errors() for process in self.processes)
+            time.sleep(0.5)
+
+    def shown(self) -> list[int]:
+        """The offsets of the decisions that the sink has printed, again where it was killed."""
+        return [json.loads(line)["offset"] for line in self.sink.output().splitlines() if line.endswith(b"}")]
+
     def say(self) -> None:
         """The kernel prints a line."""
         with self.kernel_log.open("a") as log:
@@ -170,10 +182,14 @@ def test_whatever_dies_committed_outputs_are_those_of_an_undisturbed_run(tmp_pat
                 process.check()
         for process in deployment.processes:
             process.start()
-        time.sleep(8.0)
+        deployment.wait_for(lambda: len(asyncio.run(kernel_lines(kafka))) == deployment.lines)
         for agent in deployment.agents:
             agent.end(signal.SIGTERM)
         asyncio.run(stepped(kafka))
+        decided = [
+            record.offset for record in asyncio.run(committed_records(kafka, topics.DECISIONS, 0)) if record.value
+        ]
+        deployment.wait_for(lambda: deployment.shown()[-1:] == decided[-1:])
         for process in deployment.processes:
             process.end(signal.SIGTERM)
     finally:
@@ -193,7 +209,7 @@ async def made(kafka: Kafka) -> None:
     await admin.close()
 
 
-async def stepped(kafka: Kafka, within_s: float = 120.0) -> None:
+async def stepped(kafka: Kafka, within_s: float = 300.0) -> None:
     """Wait until what is on the inputs is committed by the stages, but for the newest ticks."""
     last: dict[Part, int] = {}
     async with asyncio.timeout(within_s):
@@ -271,7 +287,7 @@ async def audit(kafka: Kafka, deployment: Deployment) -> None:
             print(f"{part.stage}/{part.partition}: {len(given)} inputs, {len(expected)} outputs, equal")
     assert said["cluster", 0], "there were decisions"
     await check_inputs(kafka, deployment)
-    check_stream(deployment.sink.output(), await committed_records(kafka, topics.DECISIONS, 0))
+    check_stream(deployment.shown(), await committed_records(kafka, topics.DECISIONS, 0))
 
 
 async def undisturbed(stage: Stage, part: Part, given: Sequence[Record]) -> tuple[list[Output], bytes]:
@@ -292,22 +308,28 @@ def first_difference(found: Sequence[Said], expected: Sequence[Said]) -> str:
 async def check_inputs(kafka: Kafka, deployment: Deployment) -> None:
     """Every frame and every kernel line that was said is on the log."""
     numbers: dict[tuple[str, int], set[int]] = defaultdict(set)
-    lines: set[str] = set()
     for partition in range(kafka.partitions):
         for record in await committed_records(kafka, topics.OBSERVATIONS, partition):
             if record.kind == frames.KIND:
                 frame = frames.decode(record.value)
                 numbers[frame.node, frame.epoch].add(frame.seq)
-            elif record.kind == "kernel" and record.key == "kernel-node":
-                lines.add(json.loads(record.value)["raw"].rpartition("bus. ")[2])
     assert numbers
     for node, seen in numbers.items():
         assert seen == set(range(min(seen), max(seen) + 1)), f"{node}: frames are missing"
-    assert lines == {f"line {number}" for number in range(deployment.lines)}
+    assert await kernel_lines(kafka) == {f"line {number}" for number in range(deployment.lines)}
 
 
-def check_stream(output: bytes, decisions: Sequence[Record]) -> None:
+async def kernel_lines(kafka: Kafka) -> set[str]:
+    """What the kernel has printed, as far as it is on the log."""
+    found: set[str] = set()
+    for partition in range(kafka.partitions):
+        for record in await committed_records(kafka, topics.OBSERVATIONS, partition):
+            if record.kind == "kernel" and record.key == "kernel-node":
+                found.add(json.loads(record.value)["raw"].rpartition("bus. ")[2])
+    return found
+
+
+def check_stream(seen: Sequence[int], decisions: Sequence[Record]) -> None:
     """A reader that was killed again and again has seen every decision, in order, but for what came twice."""
-    seen = [json.loads(line)["offset"] for line in output.splitlines() if line.endswith(b"}")]
     fresh = [offset for number, offset in enumerate(seen) if offset > max(seen[:number], default=-1)]
     assert fresh == [record.offset for record in decisions if record.value]

@@ -37,7 +37,7 @@ async def texts(kafka: Kafka, *, committed: bool = True) -> list[str]:
     places = (await partitions(kafka, TOPIC))[TOPIC]
     async with opened(kafka, committed=committed) as reader:
         spans = await reader.kept(places)
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(60.0):
             return [each.value.decode() async for _, messages in reader.read(spans) for each in messages]
 
 

@@ -187,7 +187,7 @@ def test_nothing_is_left_behind(house: House, replayed: Replayer) -> None:
     before = asyncio.run(groups(house.kafka))
     replayed(house.kafka, "--from", EARLY, "--verify")
     replayed(house.kafka, "--from", MIDDLE, "--policy", "spec")
-    assert asyncio.run(groups(house.kafka)) == before
+    assert asyncio.run(groups(house.kafka)) <= before  # those of other tests go when they like
     assert asyncio.run(everything(house.kafka)) == house.said
 
 

@@ -190,6 +190,7 @@ def test_it_can_end_before_every_step_and_be_run_again(unmade: Kafka):
     assert allowed == 10  # checkpoints; 2 marks; 2 states given; observations; 4 states settled
 
 
+@pytest.mark.timeout(1800)  # on a slow machine it begins late, and is killed the more often
 def test_killed_at_whatever_moment_it_is_run_again(unmade: Kafka):
     """As `kill -9` does it, later each time, until it has come to its end."""
     before = asyncio.run(prepared(unmade))

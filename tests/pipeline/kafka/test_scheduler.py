@@ -106,13 +106,18 @@ def test_a_gpu_goes_out_and_comes_back_through_kill_9_in_the_middle_of_the_drain
     assert {said.case for _, said in reports(kafka)} == {T}
 
 
+def roles(*processes):
+    """Who says which of itself: 200, it acts; 503, it stands by."""
+    return {each.ask("/readyz")[0]: each for each in processes}
+
+
 def test_the_second_of_two_stands_by_and_takes_over(kafka: Kafka, scheduler) -> None:
     say(kafka, case(1, Step.DRAINING, 1))
     with sink(kafka, "scheduler", "--listen", "0") as first:
         wait_for(lambda: first.ask("/readyz")[0] == 200)
         with sink(kafka, "scheduler", "--listen", "0") as second:
-            wait_for(lambda: {each.ask("/readyz")[0] for each in (first, second)} == {200, 503})
-            acting, waiting = (first, second) if first.ask("/readyz")[0] == 200 else (second, first)
+            ready = wait_for(lambda: found if (found := roles(first, second)).keys() == {200, 503} else None)
+            acting, waiting = ready[200], ready[503]
             acting.end(signal.SIGKILL)
             say(kafka, case(1, Step.IN_SERVICE, 2), case(2, Step.DRAINING, 3))
             wait_for(lambda: states(scheduler) == {"GPU-1": ("serving", 0), "GPU-2": ("drained", 0)})

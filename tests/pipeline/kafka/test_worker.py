@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
+from pipeline.kafka import reading, wire
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.settings import Kafka
 from pipeline.log import Entry
@@ -19,7 +20,7 @@ from schemas import records, topics
 from scripts.kafka_broker import Broker
 
 NODE, CLUSTER = STAGES
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @asynccontextmanager
@@ -60,7 +61,7 @@ async def crash(worker: Worker, run: asyncio.Task[None]) -> None:
 
 def patient(kafka: Kafka) -> Kafka:
     """A session so long that no test can wait for its end."""
-    return msgspec.structs.replace(kafka, session_timeout_s=120.0)
+    return msgspec.structs.replace(kafka, session_timeout_s=600.0)
 
 
 def test_a_worker_that_is_told_to_stop_hands_over_without_the_end_of_its_session(kafka: Kafka) -> None:
@@ -115,7 +116,7 @@ def test_a_worker_goes_on_after_the_broker_was_away(own_broker: Broker) -> None:
             own_broker.kill()
             await until(lambda: worker.problems())
             own_broker.start()
-            await until(lambda: not worker.problems() and live(worker, 2), 60.0)
+            await until(lambda: not worker.problems() and live(worker, 2))
             before = stats.records
             await until(lambda: stats.records > before + 1)
 
@@ -175,14 +176,7 @@ def test_what_is_too_large_for_the_log_becomes_a_dead_letter_and_the_rest_goes_o
 
 
 async def all_records(kafka: Kafka, topic: str) -> list:
-    from pipeline.kafka.log import KafkaLog
-    from schemas.log import Part
-
-    log, found = KafkaLog(kafka, linger_s=0.0), []
-    for partition in range(kafka.partitions if topics.TOPICS[topic].spread else 1):
-        async for batch in log.read(Part("reader", topic, partition), 0):
-            if not batch:
-                break
-            found += batch
-    await log.close()
-    return found
+    places = (await reading.partitions(kafka, topic))[topic]
+    async with reading.opened(kafka) as reader:
+        spans = await reader.kept(places)
+        return [wire.record(message) async for _, messages in reader.read(spans) for message in messages]

@@ -37,7 +37,7 @@ main()
 
 
 def gpu_vitals(*arguments, code=0):
-    done = subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
 
@@ -74,7 +74,7 @@ class Process:
         )
 
     def page(self, path):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
             return answer.read().decode()
 
     def send(self, key, *more, node="n1"):

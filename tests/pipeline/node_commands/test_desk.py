@@ -236,7 +236,7 @@ def test_what_waits_too_long_is_refused_instead_of_done_late(machine):
 
 
 def test_what_waits_is_not_done_when_its_key_is_taken_away_meanwhile(machine):
-    machine.say("takes_s", "0.2")
+    machine.hold()
 
     async def run():
         node = Node(machine)
@@ -246,6 +246,7 @@ def test_what_waits_is_not_done_when_its_key_is_taken_away_meanwhile(machine):
                 await asyncio.sleep(0.01)
             await node.hear(command(NOW, id="c2", sequence=2, uuid=OTHER, bdf=OTHER_BDF))
             node.keys = {}
+            machine.release()
             await node.idle()
         return node
 
@@ -264,7 +265,7 @@ def test_one_that_is_out_of_time_shuts_out_no_other_whatever_its_sequence(machin
 
 
 def test_one_that_waits_can_be_cancelled_and_one_that_has_started_cannot(machine):
-    machine.say("takes_s", "0.3")
+    machine.hold()
 
     async def run():
         node = Node(machine)
@@ -276,6 +277,7 @@ def test_one_that_waits_can_be_cancelled_and_one_that_has_started_cannot(machine
             await node.hear(command(NOW, id="c3", sequence=3, action="cancel", parameters={"command": "c2"}))
             await node.hear(command(NOW, id="c4", sequence=4, action="cancel", parameters={"command": "c1"}))
             await node.hear(command(NOW, id="c5", sequence=5, action="cancel", parameters={"command": "c9"}))
+            machine.release()
             await node.idle()
         return node
 
@@ -294,14 +296,15 @@ def test_one_that_waits_can_be_cancelled_and_one_that_has_started_cannot(machine
 def test_no_more_gpus_at_once_than_allowed_and_one_command_of_each_at_a_time(machine):
     async def run(at_once):
         running, most, same = set(), 0, 0
-        node = Node(machine)
+        node, all_heard = Node(machine), asyncio.Event()
 
         async def do(given, bdf, begin):
             nonlocal most, same
             same += given.uuid in running
             running.add(given.uuid)
             most = max(most, len(running))
-            await asyncio.sleep(0.02)
+            await all_heard.wait()
+            await asyncio.sleep(0)
             running.discard(given.uuid)
             return desk_module.Outcome("done", "")
 
@@ -310,6 +313,10 @@ def test_no_more_gpus_at_once_than_allowed_and_one_command_of_each_at_a_time(mac
             for number in range(8):
                 uuid, bdf = ((UUID, BDF), (OTHER, OTHER_BDF))[number % 2]
                 await node.hear(command(NOW, id=f"c{number}", sequence=number + 1, uuid=uuid, bdf=bdf))
+            async with asyncio.timeout(60.0):
+                while len(running) < at_once:
+                    await asyncio.sleep(0.001)
+            all_heard.set()
             await node.idle()
         return most, same, sum(result.state == "done" for result in node.said)
 

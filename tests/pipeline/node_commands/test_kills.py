@@ -8,11 +8,15 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from pipeline.spool.lane import FAULTS
 from pipeline.spool.store import Store
 from schemas import records
 from tests.producers.commands.standins import Machine
+
+# Some sixty processes, one behind the other: minutes on a busy machine.
+pytestmark = pytest.mark.timeout(1800)
 
 NOW = 1_767_225_600_000
 FINAL = {"done", "indeterminate"}
@@ -21,7 +25,7 @@ FINAL = {"done", "indeterminate"}
 def desk(directory: Path, kill_at: int = 0) -> subprocess.CompletedProcess[str]:
     module = "tests.pipeline.node_commands.scripted_desk"
     argv = [sys.executable, "-m", module, str(directory), str(NOW), str(kill_at)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=300)
 
 
 def told(directory: Path) -> list[records.CommandResult]:

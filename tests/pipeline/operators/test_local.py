@@ -20,7 +20,7 @@ from pipeline.operators.place import short
 
 Run = Callable[..., tuple[int, str, str]]
 NODE = "node-0001"
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture

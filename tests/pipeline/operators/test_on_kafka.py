@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.app import cancel
 from pipeline.cli import main
+from pipeline.kafka import reading
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.log import KafkaLog
 from pipeline.kafka.settings import Kafka
@@ -53,10 +54,11 @@ def outcome(kafka: Kafka, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable
     return run
 
 
-async def stages(kafka: Kafka) -> None:
-    """Both stages over what is on Kafka, for long enough to come to the end of it and to judge."""
-    async with running_stages(kafka):
-        await asyncio.sleep(9.0)
+async def stages(kafka: Kafka, until: Callable[[], Awaitable[bool]]) -> None:
+    """Both stages over what is on Kafka, until that is so."""
+    async with running_stages(kafka), asyncio.timeout(120.0):
+        while not await until():
+            await asyncio.sleep(0.2)
 
 
 @asynccontextmanager
@@ -70,10 +72,27 @@ async def running_stages(kafka: Kafka) -> AsyncIterator[None]:
             running.append(
                 asyncio.create_task(run_task(stage.part(number), partial(stage.make, number), log, ticks=ticks))
             )
-    yield
-    await cancel(*running)
-    await log.close()
-    await ingress.close()
+    try:
+        yield
+    finally:
+        await cancel(*running)
+        await log.close()
+        await ingress.close()
+
+
+async def newest(kafka: Kafka, topic: str) -> dict[str, Any]:
+    """What stands on the topic, by key."""
+    found: dict[str, Any] = {}
+    places = (await reading.partitions(kafka, topic))[topic]
+    async with reading.opened(kafka) as reader:
+        async for _, messages in reader.read(await reader.kept(places)):
+            found |= {message.key.decode(): json.loads(message.value) for message in messages if message.value}
+    return found
+
+
+async def decided(kafka: Kafka) -> bool:
+    """Of each GPU of the fleet."""
+    return {gpu("n1", number).uuid for number in range(2)} <= {*await newest(kafka, topics.DECISIONS)}
 
 
 async def fleet(kafka: Kafka) -> None:
@@ -93,13 +112,19 @@ def test_words_reach_the_cluster_stage_and_are_seen(
 ) -> None:
     uuid = gpu("n1", 0).uuid
     asyncio.run(fleet(kafka))
-    asyncio.run(stages(kafka))
+    asyncio.run(stages(kafka, partial(decided, kafka)))
     hold = call("hold", "--wait", "0", "--all", "--note", "trial", "--author", "ann")
     drain = call("drain", "--wait", "0", "--gpu", uuid, "--node", "n1", "--author", "ann")
     assert (hold["node"], drain["node"], drain["uuid"]) == ("", "n1", uuid)
 
+    async def heard() -> bool:
+        words = [
+            word for brakes in (await newest(kafka, topics.BRAKES)).values() for word in brakes.get("standing", [])
+        ]
+        return len(words) == 2 and bool(await newest(kafka, topics.EVICTIONS))
+
     async def judged() -> None:
-        await stages(kafka)
+        await stages(kafka, heard)
         await settled(kafka, topics.BRAKES)
 
     asyncio.run(judged())
@@ -115,7 +140,7 @@ def test_words_reach_the_cluster_stage_and_are_seen(
 
 def test_what_became_of_a_word_is_told(kafka: Kafka, outcome: Callable[..., tuple[int, str]]) -> None:
     asyncio.run(fleet(kafka))
-    asyncio.run(stages(kafka))
+    asyncio.run(stages(kafka, partial(decided, kafka)))
     uuid = gpu("n1", 0).uuid
 
     async def spoken() -> list[tuple[int, str]]:

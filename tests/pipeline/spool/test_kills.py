@@ -61,7 +61,7 @@ def test_kills_lose_no_fault_and_double_none(own_broker: Broker, tmp_path: Path)
         assert running.poll() in (None, 0), errors.read_text()
         running.kill()
         running.wait()
-    assert agent().wait(300) == 0, errors.read_text()
+    assert agent().wait(1200) == 0, errors.read_text()
 
     said = asyncio.run(observations(kafka))
     found = judged(said)

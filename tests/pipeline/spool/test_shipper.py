@@ -83,7 +83,7 @@ def run(
         spool = Spool(Store(directory, limit, boot="b", now_ms=1))
         shipper = Shipper(spool, log, Random(1))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await steps(spool, shipper)
         finally:
             await spool.close()

@@ -24,7 +24,7 @@ def run(directory: Path, steps: Callable[[Spool], Awaitable[None]]) -> None:
     async def body() -> None:
         spool = Spool(Store(directory, 1 << 20, boot="b", now_ms=1))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await steps(spool)
         finally:
             await spool.close()
@@ -124,7 +124,7 @@ def test_a_disk_that_does_not_answer_holds_up_sources_and_nothing_else(
         real = spool.store.append
 
         def hangs(*args, **more):
-            answers.wait(20)
+            answers.wait(60)
             return real(*args, **more)
 
         monkeypatch.setattr(spool.store, "append", hangs)

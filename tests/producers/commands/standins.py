@@ -36,6 +36,8 @@ elif arguments[0] == "--gpu-reset":
         os.fsync(log.fileno())
     mode = read("mode") or "ok"
     time.sleep(float(read("takes_s") or 0))
+    while read("held"):
+        time.sleep(0.01)
     if mode == "ok":
         print("GPU 00000000:1B:00.0 was successfully reset.\\nAll done.")
     elif mode == "busy":
@@ -68,7 +70,7 @@ class Machine:
                 f"Model: \t\t NVIDIA H100\nGPU UUID: \t {uuid}\nDevice Minor: \t {minor}\n"
             )
             Path(f"{self.devices}{minor}").touch()
-        self.programs = Programs(self.program("nvidia-smi", NVIDIA_SMI), str(directory / "no-dcgmi"), 10.0, 10.0)
+        self.programs = Programs(self.program("nvidia-smi", NVIDIA_SMI), str(directory / "no-dcgmi"), 60.0, 60.0)
 
     def program(self, name: str, text: str) -> str:
         path = self.directory / name
@@ -79,6 +81,13 @@ class Machine:
     def say(self, name: str, text: str) -> None:
         """What the programs read there."""
         (self.directory / name).write_text(text)
+
+    def hold(self) -> None:
+        """A reset goes on until `release`."""
+        self.say("held", "held")
+
+    def release(self) -> None:
+        (self.directory / "held").unlink()
 
     def look(self) -> None:
         """Show the processes that there are now, without those that a container hides from its root."""

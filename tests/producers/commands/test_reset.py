@@ -131,7 +131,7 @@ def test_an_exit_status_is_told_in_words(machine, status):
 
 def test_one_that_hangs_is_killed_with_all_it_started(machine):
     machine.say("mode", "hang")
-    outcome = done(machine, programs=machine.programs._replace(reset_s=1.0))
+    outcome = done(machine, programs=machine.programs._replace(reset_s=10.0))  # it has to come as far as to print
     assert (outcome.state, outcome.reason, outcome.status) == ("failed", "deadline", None)
     assert "what was reset is not known" in outcome.detail
     assert outcome.output == "resetting"

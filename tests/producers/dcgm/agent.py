@@ -17,7 +17,7 @@ from producers.supervisor import supervise
 from schemas import frames, records
 
 INTERVAL_S = 0.01
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 TYPES: dict[str, Any] = {
     "inventory": records.Inventory,
     "kernel": records.KernelFault,
@@ -34,6 +34,7 @@ class Log:
     def __init__(self) -> None:
         self.entries: list[Observed] = []
         self.position: str | None = None
+        self.held: Callable[[], int] = lambda: 0  # how many samples have been taken and not published
 
     async def __call__(self, entries: Sequence[Observed], *, source: str, position: str | None) -> None:
         self.entries += entries
@@ -94,6 +95,7 @@ async def running(target: str = "", *, position: str | None = None, publish_s: f
     log = Log()
     source = Dcgm(target, node="n1", interval_s=INTERVAL_S)
     source._sampler = Sampler("n1", publish_s=publish_s)  # 0 = each sample at once
+    log.held = lambda: len(source._sampler._ticks)
     task = asyncio.create_task(supervise(source, log, position=position, numbering=Numbering(1), node="n1", seed=1))
     try:
         yield log

@@ -115,7 +115,7 @@ def test_what_was_sampled_before_an_engine_died_is_published(double: Any) -> Non
 
     async def script() -> None:
         async with running(publish_s=3600.0) as log:
-            await asyncio.sleep(0.2)
+            await log.until(lambda: log.held() > 1)
             assert not log.all("telemetry")
             engine.kill()
             await log.until(lambda: log.state()[0] == "failing")

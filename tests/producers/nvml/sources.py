@@ -58,14 +58,14 @@ async def until(one: Nvml, kind: str, number: int = 1) -> list[Observed]:
     """All that it says until `number` of this kind were among it."""
     said: list[Observed] = []
     while sum(observed.kind == kind for observed in said) < number:
-        said += await asyncio.wait_for(one.read(), 10.0)
+        said += await asyncio.wait_for(one.read(), 60.0)
     return said
 
 
 async def told(one: Nvml, record: type[T], true: Callable[[T], bool]) -> T:
     """The first of such records of which it is true."""
     while True:
-        for found in of(record, await asyncio.wait_for(one.read(), 10.0)):
+        for found in of(record, await asyncio.wait_for(one.read(), 60.0)):
             if true(found):
                 return found
 

@@ -54,7 +54,7 @@ def test_a_lost_gpu_is_blank_and_named_and_the_others_go_on() -> None:
 
 
 def test_a_hung_driver_is_told_after_what_was_sampled_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producers.nvml.source.HUNG_S", 0.1)
+    monkeypatch.setattr("producers.nvml.source.HUNG_S", 1.0)
     monkeypatch.setattr("producers.nvml.source.STOP_S", 0.2)
     nvml = double.Nvml()
 
@@ -66,7 +66,7 @@ def test_a_hung_driver_is_told_after_what_was_sampled_before(monkeypatch: pytest
             assert one._answers(one._session, 0.0) == []  # type: ignore[arg-type]
         nvml.hang()
         held = await until(one, "telemetry")
-        with pytest.raises(SourceError, match=r"the driver has not answered for 0.1 s; see the kernel log"):
+        with pytest.raises(SourceError, match=r"the driver has not answered for 1 s; see the kernel log"):
             await one.read()
         await one.close()
         with pytest.raises(SourceError, match="an earlier call has not come back yet"):
@@ -116,7 +116,7 @@ def test_when_the_driver_goes_all_that_was_there_before_is_told_first(monkeypatc
 def test_under_the_supervisor_it_comes_back_from_a_hang_and_from_a_driver_that_went(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("producers.nvml.source.HUNG_S", 0.05)
+    monkeypatch.setattr("producers.nvml.source.HUNG_S", 1.0)
     monkeypatch.setattr("producers.nvml.source.STOP_S", 0.2)
     monkeypatch.setattr("producers.supervisor.BACKOFF_S", 0.01)
     nvml = double.Nvml()
@@ -129,7 +129,7 @@ def test_under_the_supervisor_it_comes_back_from_a_hang_and_from_a_driver_that_w
         said.extend(entries)
 
     async def eventually(true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(60.0):
             while not true():
                 await asyncio.sleep(0.01)
 

@@ -60,7 +60,7 @@ async def running(box, *records, now_ms=NOW):
 
 
 async def until(true):
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(60.0):
         while not true():
             await asyncio.sleep(0.001)
 

@@ -40,7 +40,7 @@ def made(world, enabled=True):
     return SchedulerSink(world, Kept(), lambda: 1, enabled)
 
 
-async def until(true, within_s=10.0):
+async def until(true, within_s=60.0):
     deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline, "waited in vain"

@@ -45,7 +45,7 @@ def test_only_who_is_vouched_for_is_shown_the_token(certificate, trusted):  # no
         secret = Secret(None, "T", {"T": "s3cret"})
         watch = Watch(f"https://127.0.0.1:{port}", secret, certificate if trusted else None)
         watch.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await watch.news()
         await asyncio.to_thread(watch.stop)
         return watch
