@@ -12,10 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pipeline.clock import wall_ms
-from pipeline.intake import Intake
 from pipeline.kafka.ingress import KafkaIngress
 from pipeline.kafka.settings import Kafka
 from pipeline.kafka.topics import create
+from pipeline.log import Entry, Unavailable
 from pipeline.worker import Worker
 from producers.source import Observed
 from schemas import frames, records, topics
@@ -80,43 +80,61 @@ class Node:
         return [observed for _, observed in sorted(found, key=lambda each: each[0])]
 
 
+class Agents:
+    """Say again what no broker has acknowledged. away: there is none now."""
+
+    def __init__(self, ingress: KafkaIngress) -> None:
+        self._ingress = ingress
+        self.away = False
+
+    async def tell(self, seen: Sequence[Observed]) -> None:
+        entries = [Entry(each.node, each.kind, each.value, each.ts) for each in seen]
+        while True:
+            try:
+                await self._ingress.append(topics.OBSERVATIONS, entries)
+            except Unavailable:
+                self.away = True
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+
 def test_an_hour_without_a_broker(own_broker: Broker) -> None:
     kafka = Kafka(bootstrap=own_broker.bootstrap, partitions=2, session_timeout_s=3.0)
     start_ms = wall_ms() - 1000 * (HOUR_S + 60)
     nodes = [Node(name, start_ms) for name in NODES]
 
-    async def live_on(intake: Intake) -> None:
+    async def live_on(agents: Agents) -> None:
         """However long the stages take: whoever said nothing for ten seconds would be unknown."""
         for node in nodes:
-            await intake.append([node.alive()], source="", position=None)
+            await agents.tell([node.alive()])
         await asyncio.sleep(0.2)
 
     async def run() -> tuple[list[Xid], list[Score]]:
         await create(kafka)
         await take_given_times(kafka)
         ingress = KafkaIngress(kafka)
-        intake = Intake(ingress, None, own_clock=False)
+        agents = Agents(ingress)
         worker, stop = Worker(kafka), asyncio.Event()
         at_work = asyncio.create_task(worker.run(stop))
         for node in nodes:
-            before = [each._replace(ts=start_ms) for each in node.seen(0, 60)]
-            await intake.append(before, source="", position=None)
+            await agents.tell([each._replace(ts=start_ms) for each in node.seen(0, 60)])
         await until_scored(kafka, {f"GPU-{name}" for name in NODES})
 
         own_broker.kill()
-        waiting = asyncio.gather(*(intake.append(node.seen(60, HOUR_S), source="", position=None) for node in nodes))
+        waiting = asyncio.gather(*(agents.tell(node.seen(60, HOUR_S)) for node in nodes))
         async with asyncio.timeout(WAIT_S):
-            while not intake.outage:
+            while not agents.away:
                 await asyncio.sleep(0.05)
         own_broker.start()
         async with asyncio.timeout(WAIT_S):
             await waiting
             while len(await committed(kafka, topics.XIDS, Xid)) < len(NODES) * len(FAULTS_S):
-                await live_on(intake)
+                await live_on(agents)
         timers_ms = wall_ms() + 6_000  # the timers that follow
         async with asyncio.timeout(WAIT_S):
             while not all(running.stats.stream_ms > timers_ms for running in worker.running.values()):
-                await live_on(intake)
+                await live_on(agents)
         stop.set()
         await at_work
         await ingress.close()
