@@ -139,9 +139,9 @@ async def _close(source: Source) -> None:
 
 async def _read(source: Source, seconds: float, said: list[Observed], notes: list[str]) -> None:
     clock = asyncio.get_running_loop().time
-    until, patience = clock() + seconds, clock() + max(seconds, CATCH_UP_S)
+    began, patience_s = clock(), max(seconds, CATCH_UP_S)
     behind = False
-    while clock() < until or (behind and clock() < patience):
+    while clock() < began + seconds or (behind and clock() < began + patience_s):
         before = source.position()
         async with asyncio.timeout(source.deadline_s):
             found = await source.read()
@@ -150,7 +150,7 @@ async def _read(source: Source, seconds: float, said: list[Observed], notes: lis
         if not found:
             await asyncio.sleep(IDLE_S)
     if behind:
-        notes.append(f"{source.name}: the kernel still had something to say after {patience - until + seconds:g} s")
+        notes.append(f"{source.name}: the kernel still had something to say after {patience_s:g} s")
 
 
 def _dated(observed: Observed) -> Observed:
