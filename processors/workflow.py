@@ -23,9 +23,7 @@ class Workflow:
     def __init__(self, decisions: Decisions, nodes: Nodes) -> None:
         self.decisions = decisions
         self.nodes = nodes
-        self._orders: dict[
-            str, str
-        ] = {}  # the GPU of each order that is outstanding or cancelled, and of what cancels it
+        self._orders: dict[str, str] = {}  # id of each that is outstanding or cancelled, and of what cancels it -> GPU
         self._at_gate: set[str] = set()
         self._ready: dict[str, None] = {}  # who may have come to something, in order
         self._stirred = False
@@ -45,7 +43,7 @@ class Workflow:
             self._at_gate.discard(after.gpu)
         if after.watched:
             self._ready[after.gpu] = None
-        if before and before.disrupted and not after.disrupted:
+        if before and ((before.disrupted and not after.disrupted) or (before.order and not after.order)):
             self._stirred = True  # room for others
 
     def taken_back(self, node: str) -> None:
@@ -62,6 +60,7 @@ class Workflow:
 
     def forget(self, gone: Case) -> None:
         """The GPU is not known any more, under that key."""
+        self._stirred = self._stirred or gone.order is not None
         for order in _orders(gone):
             self._orders.pop(order, None)
         self._at_gate.discard(gone.gpu)
@@ -125,7 +124,11 @@ class Workflow:
             return why
         if not change.uuid:
             return "its order: nobody has told its UUID yet"
-        return "" if self.nodes.boot(change.node) else f"the inventory of {change.node}: its boot is not known"
+        if not self.nodes.boot(change.node):
+            return f"the inventory of {change.node}: its boot is not known"
+        if any(other.case.order and other is not member for other in self.decisions.fleet.on_node(change.node)):
+            return f"{change.node}: it has the order for another GPU, and carries out one at a time"
+        return ""
 
     def _admit(self, member: Member) -> None:
         node, before = member.change.node, member.case

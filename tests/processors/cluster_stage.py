@@ -112,7 +112,7 @@ class Stage:
         order = order or self.case(uuid).order
         assert order is not None
         result = records.CommandResult(
-            ts=self.ts, node="n1", id=order.id, action=order.action, state=state, reason=reason, uuid=uuid, **more
+            ts=self.ts, node=node, id=order.id, action=order.action, state=state, reason=reason, uuid=uuid, **more
         )
         return self.say(result)
 

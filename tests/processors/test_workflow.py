@@ -201,10 +201,29 @@ def test_the_next_order_to_a_node_comes_behind_what_cancels_the_one_before() -> 
     fail(at)
     at.judge("H", 0.0, hard=True, reasons=[XID], evidence=at.ts)
     at.tick(at.ts + 30_000)
+    given = order(at)
     at.restore("G")
-    cancels = max(at.case("G").ts, order(at, "H").sequence) + 1
-    at.answer("H", "done")
-    assert order(at, "H").sequence > cancels
+    assert order(at, "H").sequence > max(at.case("G").ts, given.sequence) + 1
+
+
+def test_a_node_is_given_one_order_at_a_time() -> None:
+    """Its agent does one after the other, and an order that waits for long expires."""
+    at = stage()
+    for uuid in ("G", "H"):
+        at.judge(uuid, 0.0, hard=True, reasons=[XID], evidence=at.ts)
+    at.tick(at.ts + 30_000)
+    told = []
+    while outstanding := [uuid for uuid in ("G", "H") if at.case(uuid).order]:
+        (uuid,) = outstanding
+        (other,) = {"G", "H"} - {uuid}
+        told.append((uuid, order(at, uuid).action))
+        if at.case(other).step != "probation":
+            assert at.case(other).waits == "n1: it has the order for another GPU, and carries out one at a time"
+        at.restart()
+        at.ts += 300_000
+        at.answer(uuid, "done", *["pass"] * (told[-1][1] == "diagnose"), started=at.ts)
+    assert sorted(told) == [("G", "diagnose"), ("G", "reset"), ("H", "diagnose"), ("H", "reset")]
+    assert {at.case(uuid).step for uuid in ("G", "H")} == {"probation"}
 
 
 def test_no_order_is_given_while_a_cancelled_one_may_still_be_done() -> None:
@@ -257,10 +276,11 @@ def test_a_cancelled_reset_that_was_done_counts_for_the_cool_down() -> None:
 
 def test_actions_that_are_disabled_take_back_what_has_not_begun() -> None:
     at = stage()
+    at.inventory("boot-2", "H", node="n2")
     fail(at)
-    at.judge("H", 0.0, hard=True, evidence=at.ts)
+    at.judge("H", 0.0, hard=True, evidence=at.ts, node="n2")
     at.tick(at.ts + 30_000)
-    at.answer("H", "started")
+    at.answer("H", "started", node="n2")
     at.policy("off", ts=2, gpus_out_max=None)
     assert at.stands("G") == ("resetting", "actions are not enabled: a reset would follow")
     assert at.case("G").cancel

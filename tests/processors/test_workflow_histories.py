@@ -186,6 +186,8 @@ class World:
         given = {member.case.order.id for member in members.values() if member.case.order}
         assert not self.is_held or given <= self.given, "something is ordered under a hold"
         self.given = given
+        busy = [member.change.node for member in members.values() if member.case.order]
+        assert len(busy) == len(set(busy)), "a node has two orders at a time"
         for agent in self.agents.values():
             assert len(agent.done) == len(set(agent.done)), "an order was done twice"
             assert set(agent.done) <= self.watch.given.keys(), "something was done that nobody ordered"
