@@ -235,16 +235,20 @@ def test_what_waits_too_long_is_refused_instead_of_done_late(machine):
     assert len(machine.resets()) <= 1
 
 
+async def one_at_work_and_one_that_waits(node):
+    await node.hear(command(NOW, id="c1", sequence=1))
+    while ("c1", "started") not in node.states:
+        await asyncio.sleep(0.01)
+    await node.hear(command(NOW, id="c2", sequence=2, uuid=OTHER, bdf=OTHER_BDF))
+
+
 def test_what_waits_is_not_done_when_its_key_is_taken_away_meanwhile(machine):
     machine.hold()
 
     async def run():
         node = Node(machine)
         async with node.desk():
-            await node.hear(command(NOW, id="c1", sequence=1))
-            while ("c1", "started") not in node.states:
-                await asyncio.sleep(0.01)
-            await node.hear(command(NOW, id="c2", sequence=2, uuid=OTHER, bdf=OTHER_BDF))
+            await one_at_work_and_one_that_waits(node)
             node.keys = {}
             machine.release()
             await node.idle()
@@ -270,10 +274,7 @@ def test_one_that_waits_can_be_cancelled_and_one_that_has_started_cannot(machine
     async def run():
         node = Node(machine)
         async with node.desk():
-            await node.hear(command(NOW, id="c1", sequence=1))
-            while ("c1", "started") not in node.states:
-                await asyncio.sleep(0.01)
-            await node.hear(command(NOW, id="c2", sequence=2, uuid=OTHER, bdf=OTHER_BDF))
+            await one_at_work_and_one_that_waits(node)
             await node.hear(command(NOW, id="c3", sequence=3, action="cancel", parameters={"command": "c2"}))
             await node.hear(command(NOW, id="c4", sequence=4, action="cancel", parameters={"command": "c1"}))
             await node.hear(command(NOW, id="c5", sequence=5, action="cancel", parameters={"command": "c9"}))
